@@ -1,0 +1,1 @@
+"""F4, the real worlds: executors, providers, signals, scalables and stores."""

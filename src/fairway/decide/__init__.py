@@ -1,0 +1,1 @@
+"""F2, pure decisions: a snapshot in, a plan out."""

@@ -1,0 +1,1 @@
+"""F3, the loop: ports, inbox, reconcile, recovery, projection, read model."""

@@ -1,0 +1,1 @@
+"""F5, what people and programs talk to: command line, API, web, client."""

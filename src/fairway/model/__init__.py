@@ -1,0 +1,1 @@
+"""F0, the frozen vocabulary: plain frozen dataclasses, standard library only."""

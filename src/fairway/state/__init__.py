@@ -1,0 +1,1 @@
+"""F1, the mutable numbers: columns, one `apply` per fact, snapshots, invariants."""

@@ -1,0 +1,1 @@
+"""Builders, scenarios, contract suites and strategies for tests; nothing in the product imports it."""
