@@ -1,1 +1,1 @@
-"""F3, the loop: ports, inbox, reconcile, recovery, projection, read model."""
+"""Floor 3: the one loop, what it needs of the world, recovery and the read side."""

@@ -1,0 +1,46 @@
+"""What the engine asks of executors. Every command survives repetition: it names the attempt it is about."""
+
+from dataclasses import dataclass
+
+from fairway.model.ids import AttemptId
+from fairway.model.job import Job
+from fairway.model.plan import Placement
+from fairway.model.time import Duration, Instant
+
+
+@dataclass(frozen=True, slots=True)
+class StartAttempt:
+    """Start every task of ``placement``; an attempt that was ever started is not started again."""
+
+    executor: str
+    attempt: AttemptId
+    job: Job
+    placement: Placement
+
+
+@dataclass(frozen=True, slots=True)
+class StopAttempt:
+    """SIGTERM, then SIGKILL after ``grace`` milliseconds; an unknown attempt is reported as ended (``NODE_LOST``),
+    and will never start any more."""
+
+    executor: str
+    attempt: AttemptId
+    grace: Duration
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetAttempt:
+    """The end of this attempt is durable: leave it out of inventories from now on. Its logs stay."""
+
+    executor: str
+    attempt: AttemptId
+
+
+@dataclass(frozen=True, slots=True)
+class WakeAt:
+    """Send an empty batch of facts at this instant, or soon after: something is due."""
+
+    at: Instant
+
+
+Command = StartAttempt | StopAttempt | ForgetAttempt | WakeAt

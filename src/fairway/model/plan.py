@@ -1,0 +1,78 @@
+"""What one decision wants: actions, each with its reason. A plan says *what*, never how; ``apply`` makes it an intent."""
+
+from dataclasses import dataclass
+
+from fairway.model.ids import AttemptId, JobId, NodeId
+from fairway.model.phases import Cause
+from fairway.model.reasons import Placed, Refusal, StopReason
+
+
+@dataclass(frozen=True, slots=True)
+class TaskPlacement:
+    """One task of a gang on one node: its rank, role, and the devices it gets with ``gpu_milli`` of each."""
+
+    rank: int
+    role: int
+    node: NodeId
+    devices: tuple[int, ...] = ()
+    gpu_milli: int = 0
+
+
+Placement = tuple[TaskPlacement, ...]
+"""Every task of an attempt, by rank."""
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Run attempt ``attempt`` on ``placement``. Its capacity is taken from now on."""
+
+    attempt: AttemptId
+    placement: Placement
+    reason: Placed
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Stop a live attempt. Its capacity is free when its end is confirmed."""
+
+    attempt: AttemptId
+    cause: Cause
+    reason: StopReason
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Keep the room of ``placement`` for a queued job until it starts there; nobody else is placed in it."""
+
+    job: JobId
+    placement: Placement
+    victims: tuple[AttemptId, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """Give up a hold: its nodes are gone or its job ended."""
+
+    job: JobId
+
+
+@dataclass(frozen=True, slots=True)
+class Unplaced:
+    """This queued job was tried and does not start now, and so do all that are equal to it in what they need, their
+    queue and their priority class (its *group*)."""
+
+    job: JobId
+    reason: Refusal
+
+
+Action = Start | Stop | Hold | Release | Unplaced
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A batch of actions, in the order in which they were decided. An empty plan is false."""
+
+    actions: tuple[Action, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.actions)

@@ -1,0 +1,32 @@
+"""Queues: the tenant tree, with what each is guaranteed and what it may use at most."""
+
+from dataclasses import dataclass
+
+from fairway.model.ids import QueueId
+from fairway.model.resources import Amount
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """A node of the tree ``organisation/team/project``; the path is the id.
+
+    ``quota`` is what the queue is guaranteed (a ``None`` there means nothing guaranteed), ``borrow`` what it may use
+    beyond it from what its cousins leave idle (``None``: no end). A queue's use counts against every queue above it.
+    """
+
+    id: QueueId
+    weight: float = 1.0
+    quota: Amount = Amount()
+    borrow: Amount = Amount()
+    max_pending: int = 1_000_000
+    """Jobs that may wait at once; the next submission is refused."""
+
+    @property
+    def limit(self) -> Amount:
+        """The most it may use: quota plus borrowing, ``None`` where borrowing has no end."""
+        quota, borrow = self.quota, self.borrow
+        return Amount(
+            cpu_milli=None if borrow.cpu_milli is None else (quota.cpu_milli or 0) + borrow.cpu_milli,
+            memory_mib=None if borrow.memory_mib is None else (quota.memory_mib or 0) + borrow.memory_mib,
+            gpu_milli=None if borrow.gpu_milli is None else (quota.gpu_milli or 0) + borrow.gpu_milli,
+        )
