@@ -7,7 +7,7 @@ reordered or late; each carries ``seq``, which grows within an executor, and ``I
 
 from dataclasses import dataclass
 
-from fairway.model.ids import AttemptId, ExecutorId, JobId, NodeId, QueueId, ServiceId
+from fairway.model.ids import AttemptId, ExecutorId, JobId, NodeId, ServiceId
 from fairway.model.job import Job
 from fairway.model.node import Node
 from fairway.model.offer import Pool

@@ -1,0 +1,306 @@
+"""One function per fact: how the state changes when something becomes known.
+
+Every function tolerates repetition, delay and reordering: an attempt is believed only while it is the job's newest,
+ends are believed once, and a genuine success counts however late it comes.
+"""
+
+import heapq
+from collections.abc import Callable
+from typing import Any
+
+from fairway.model import facts as f
+from fairway.model.ids import AttemptId, ExecutorId, JobId
+from fairway.model.phases import Cause, JobPhase, Reach
+from fairway.model.plan import Hold, Release, Start, Stop, Unplaced
+from fairway.model.reasons import Asked, OverLimit, WaitingUntil, Yielding
+from fairway.model.time import Instant
+from fairway.state import lifecycle
+from fairway.state.cluster import ClusterState, Decision
+from fairway.state.services import remove_service, set_service
+from fairway.state.tables import placed_sums, task_need
+
+
+def apply(state: ClusterState, facts: f.Facts) -> None:
+    """Believe a batch of facts at ``facts.now``; time that steps back counts as standing still."""
+    state.now = max(state.now, facts.now)
+    _pass_time(state)
+    for fact in facts.items:
+        _APPLY[type(fact)](state, fact)
+    if state.roomier:
+        state.groups.wake_for_room(state.nodes, state.roomier)
+        state.roomier.clear()
+    if state.lighter:
+        state.groups.wake_for_queue(state.lighter)
+        state.lighter.clear()
+
+
+def _pass_time(state: ClusterState) -> None:
+    while state.timers and state.timers[0][0] <= state.now:
+        _, kind, job, attempt = heapq.heappop(state.timers)
+        row = state.jobs.row_of.get(job)
+        if row is None or state.jobs.attempt[row] != attempt:
+            continue
+        phase = state.jobs.phase_of(row)
+        if kind == "release" and phase is JobPhase.WAITING:
+            lifecycle.enqueue(state, row)
+        elif kind == "limit" and phase is JobPhase.RUNNING:
+            state.overdue[job] = None
+
+
+def _job_submitted(state: ClusterState, fact: f.JobSubmitted) -> None:
+    lifecycle.submit(state, fact.job)
+
+
+def _cancel_asked(state: ClusterState, fact: f.CancelAsked) -> None:
+    row = state.jobs.row_of.get(fact.job)
+    if row is None:
+        return
+    if state.jobs.phase_of(row).live:
+        lifecycle.ask_stop(state, row, Cause.CANCELLED, Asked(fact.by))
+    else:
+        lifecycle.finish(state, row, JobPhase.CANCELLED, f.Outcome(Cause.CANCELLED, message=str(Asked(fact.by))))
+
+
+def _queue_set(state: ClusterState, fact: f.QueueSet) -> None:
+    state.lighter.add(state.put_queue(fact.queue))
+
+
+def _service_set(state: ClusterState, fact: f.ServiceSet) -> None:
+    set_service(state, fact.service)
+
+
+def _service_removed(state: ClusterState, fact: f.ServiceRemoved) -> None:
+    remove_service(state, fact.service)
+
+
+def _pool_set(state: ClusterState, fact: f.PoolSet) -> None:
+    state.pools[fact.pool.id] = fact.pool
+
+
+def _node_seen(state: ClusterState, fact: f.NodeSeen) -> None:
+    row = state.nodes.row_of.get(fact.node.id)
+    if row is not None and state.nodes.spec[row] == fact.node and state.nodes.reach[row] is Reach.UP:
+        return
+    state.roomier[state.nodes.put(fact.node)] = None
+    state.news.nodes[fact.node.id] = None
+
+
+def _node_gone(state: ClusterState, fact: f.NodeGone) -> None:
+    row = state.nodes.row_of.get(fact.node)
+    if row is None or state.nodes.reach[row] is Reach.LOST:
+        return
+    state.nodes.set_reach(row, Reach.LOST)
+    state.news.nodes[fact.node] = None
+    for job in list(state.nodes.attempts[row]):
+        lifecycle.lose_node(state, state.jobs.row_of[job])
+    for job in list(state.held):
+        hold = state.jobs.hold[state.jobs.row_of[job]]
+        if hold and any(task.node == fact.node for task in hold.placement):
+            lifecycle.drop_hold(state, state.jobs.row_of[job])
+
+
+def _node_cordoned(state: ClusterState, fact: f.NodeCordoned) -> None:
+    row = state.nodes.row_of.get(fact.node)
+    if row is None:
+        return
+    state.nodes.set_cordon(row, fact.on)
+    state.news.nodes[fact.node] = None
+    if not fact.on:
+        state.roomier[row] = None
+
+
+def _attempt_started(state: ClusterState, fact: f.AttemptStarted) -> None:
+    row = _current(state, fact.attempt)
+    if row is None:
+        _suspect(state, fact.attempt, fact.executor)
+        return
+    jobs = state.jobs
+    if jobs.started_at[row]:
+        jobs.started_seq[row] = max(fact.seq, int(jobs.started_seq[row]))
+        return
+    at = Instant(min(max(fact.at, int(jobs.placed_at[row])), state.now))
+    jobs.started_at[row], jobs.started_seq[row] = max(at, 1), fact.seq
+    jobs.first_started[row] = int(jobs.first_started[row]) or max(at, 1)
+    state.news.jobs[fact.attempt.job] = None
+    if jobs.phase_of(row) is JobPhase.STARTING:
+        lifecycle.set_phase(state, row, JobPhase.RUNNING)
+        state.unmet.pop(fact.attempt.job, None)
+        limit = jobs.job(row).max_runtime
+        if limit is not None:
+            state.set_timer(Instant(at + limit), "limit", fact.attempt.job, fact.attempt.n)
+
+
+def _attempt_ended(state: ClusterState, fact: f.AttemptEnded) -> None:
+    state.news.settled[fact.attempt] = fact.executor
+    state.strays.pop(fact.attempt, None)
+    row = _current(state, fact.attempt)
+    if row is not None:
+        lifecycle.end_attempt(state, row, fact)
+    elif fact.outcome.cause is Cause.SUCCEEDED:
+        lifecycle.late_success(state, fact)
+
+
+def _progressed(state: ClusterState, fact: f.Progressed) -> None:
+    row = _current(state, fact.attempt)
+    if row is None:
+        return
+    jobs = state.jobs
+    if fact.step is not None:
+        jobs.step[row] = fact.step
+    if fact.total is not None:
+        jobs.total_steps[row] = fact.total
+    if fact.checkpoint is not None:
+        jobs.checkpoint_at[row] = max(int(jobs.checkpoint_at[row]), min(fact.checkpoint, state.now))
+    state.news.jobs[fact.attempt.job] = None
+
+
+def _inventory(state: ClusterState, fact: f.Inventory) -> None:
+    if fact.seq <= state.inventory_seq.get(fact.executor, -1):
+        return
+    state.inventory_seq[fact.executor] = fact.seq
+    for node in fact.nodes:
+        _node_seen(state, f.NodeSeen(node))
+    listed = {node.id for node in fact.nodes}
+    for row in _nodes_of(state, fact.executor):
+        if state.nodes.id_of(row) not in listed:
+            _node_gone(state, f.NodeGone(state.nodes.id_of(row)))
+    seen: set[AttemptId] = set()
+    for observed in fact.attempts:
+        seen.add(observed.attempt)
+        if observed.started is not None:
+            _attempt_started(state, f.AttemptStarted(observed.attempt, fact.executor, fact.seq, observed.started))
+        if observed.outcome is not None:
+            at = observed.ended if observed.ended is not None else state.now
+            _attempt_ended(state, f.AttemptEnded(observed.attempt, fact.executor, fact.seq, at, observed.outcome))
+    for attempt, executor in list(state.strays.items()):
+        if executor == fact.executor and attempt not in seen:
+            del state.strays[attempt]
+    _write_off_missing(state, fact, seen)
+
+
+def _write_off_missing(state: ClusterState, fact: f.Inventory, seen: set[AttemptId]) -> None:
+    """An attempt that its executor had confirmed before this inventory, and no longer lists, is lost."""
+    missing: dict[JobId, None] = {}
+    for node in _nodes_of(state, fact.executor):
+        missing.update(state.nodes.attempts[node])
+    for job in missing:
+        row = state.jobs.row_of[job]
+        attempt = state.jobs.attempt_id(row)
+        if attempt not in seen and 0 < state.jobs.started_seq[row] < fact.seq:
+            outcome = f.Outcome(Cause.NODE_LOST, message=f"executor {fact.executor} no longer knows it")
+            lifecycle.end_attempt(state, row, f.AttemptEnded(attempt, fact.executor, fact.seq, state.now, outcome))
+
+
+def _nodes_of(state: ClusterState, executor: ExecutorId) -> list[int]:
+    code = state.nodes.executors.get(executor, -1)
+    return [row for row in state.nodes.rows() if state.nodes.executor[row] == code]
+
+
+def _epoch_began(state: ClusterState, fact: f.EpochBegan) -> None:
+    state.epoch = max(state.epoch, fact.epoch)
+
+
+def _ruled(state: ClusterState, fact: f.Ruled) -> None:
+    for action in fact.plan.actions:
+        _RULE[type(action)](state, action)
+
+
+def _start(state: ClusterState, action: Start) -> None:
+    jobs, job_id = state.jobs, action.attempt.job
+    row = jobs.row_of[job_id]
+    job = jobs.job(row)
+    lifecycle.leave_line(state, row)
+    if jobs.hold[row]:
+        jobs.hold[row] = None
+        state.held.pop(job_id, None)
+    jobs.attempt[row], jobs.placement[row], jobs.placed_at[row] = action.attempt.n, action.placement, state.now
+    jobs.started_at[row] = jobs.started_seq[row] = jobs.checkpoint_at[row] = 0
+    jobs.stop[row] = jobs.reason[row] = None
+    for task in action.placement:
+        node = state.nodes.row_of[task.node]
+        state.nodes.take(node, task_need(job, task), task.devices, task.gpu_milli)
+        state.nodes.attempts[node][job_id] = None
+        state.news.nodes[task.node] = None
+    jobs.sums[row] = sums = placed_sums(job, action.placement)
+    state.queues.use(int(jobs.queue[row]), sums)
+    lifecycle.set_phase(state, row, JobPhase.STARTING)
+    state.unmet[job_id] = None
+    state.news.decisions.append(Decision(job_id, state.now, action))
+
+
+def _stop(state: ClusterState, action: Stop) -> None:
+    row = _current(state, action.attempt)
+    if row is not None:
+        state.overdue.pop(action.attempt.job, None)
+        lifecycle.ask_stop(state, row, action.cause, action.reason)
+        state.news.decisions.append(Decision(action.attempt.job, state.now, action))
+
+
+def _hold(state: ClusterState, action: Hold) -> None:
+    row = state.jobs.row_of[action.job]
+    lifecycle.leave_line(state, row)
+    state.jobs.hold[row] = action
+    state.held[action.job] = None
+    state.news.jobs[action.job] = None
+    state.news.decisions.append(Decision(action.job, state.now, action))
+
+
+def _release(state: ClusterState, action: Release) -> None:
+    row = state.jobs.row_of.get(action.job)
+    if row is not None:
+        lifecycle.drop_hold(state, row)
+
+
+def _unplaced(state: ClusterState, action: Unplaced) -> None:
+    row = state.jobs.row_of[action.job]
+    if isinstance(action.reason, (WaitingUntil, Yielding)):
+        state.jobs.reason[row] = action.reason
+    else:
+        blocker = state.queues.row_of[action.reason.queue] if isinstance(action.reason, OverLimit) else -1
+        group = state.jobs.group_of(row)
+        if group.reason is None or type(group.reason) is not type(action.reason):
+            state.news.decisions.append(Decision(action.job, state.now, action.reason))
+        state.groups.block(group, action.reason, blocker)
+    state.news.jobs[action.job] = None
+
+
+def _current(state: ClusterState, attempt: AttemptId) -> int | None:
+    """The job's row when this attempt is its newest and live; else None."""
+    row = state.jobs.row_of.get(attempt.job)
+    if row is None or state.jobs.attempt[row] != attempt.n or not state.jobs.phase_of(row).live:
+        return None
+    return row
+
+
+def _suspect(state: ClusterState, attempt: AttemptId, executor: ExecutorId) -> None:
+    """An attempt that nobody wants was reported to run."""
+    ended = state.ended.get(attempt.job)
+    if ended is None or ended.attempt != attempt.n or ended.outcome.cause is Cause.NODE_LOST:
+        state.strays[attempt] = executor
+
+
+_APPLY: dict[type, Callable[[ClusterState, Any], None]] = {
+    f.JobSubmitted: _job_submitted,
+    f.CancelAsked: _cancel_asked,
+    f.QueueSet: _queue_set,
+    f.ServiceSet: _service_set,
+    f.ServiceRemoved: _service_removed,
+    f.PoolSet: _pool_set,
+    f.NodeSeen: _node_seen,
+    f.NodeGone: _node_gone,
+    f.NodeCordoned: _node_cordoned,
+    f.AttemptStarted: _attempt_started,
+    f.AttemptEnded: _attempt_ended,
+    f.Progressed: _progressed,
+    f.Inventory: _inventory,
+    f.Ruled: _ruled,
+    f.EpochBegan: _epoch_began,
+}
+
+_RULE: dict[type, Callable[[ClusterState, Any], None]] = {
+    Start: _start,
+    Stop: _stop,
+    Hold: _hold,
+    Release: _release,
+    Unplaced: _unplaced,
+}

@@ -1,0 +1,140 @@
+"""What Fairway believes: the tables, and what is unsettled between them and the executors.
+
+``apply`` (in ``state.apply``) is the only writer. It is deterministic: the same facts in the same order give the same state,
+in every process and on every replay.
+"""
+
+import heapq
+from dataclasses import dataclass, field
+
+from fairway.model.facts import Outcome
+from fairway.model.ids import ROOT, AttemptId, ExecutorId, JobId, NodeId, PoolId, QueueId, ServiceId, parent_of
+from fairway.model.job import Job
+from fairway.model.offer import Pool
+from fairway.model.phases import JobPhase
+from fairway.model.plan import Hold, Start, Stop
+from fairway.model.queue import Queue
+from fairway.model.reasons import Refusal
+from fairway.model.service import Service
+from fairway.model.time import Instant
+from fairway.state.tables import GroupTable, JobTable, NodeTable, QueueTable
+
+KEEP_ENDED = 20_000
+"""Ended jobs that the state remembers, so that a late success can still count; older ones live in the views only."""
+
+
+@dataclass(frozen=True, slots=True)
+class EndedAttempt:
+    """One finished run, for the ledger and the views. Times are instants; sums are in ``SUMS`` order."""
+
+    attempt: AttemptId
+    queue: QueueId
+    user: str
+    executor: ExecutorId
+    nodes: tuple[NodeId, ...]
+    placed: Instant
+    started: Instant | None
+    ended: Instant
+    outcome: Outcome
+    sums: tuple[int, int, int]
+    lost_gpu_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class EndedJob:
+    """What is remembered of a job that has ended."""
+
+    job: Job
+    phase: JobPhase
+    attempt: int
+    queued: Instant
+    first_started: Instant | None
+    ended: Instant
+    outcome: Outcome
+    failures: int
+    preemptions: int
+    spent: tuple[int, int, int]
+    lost_gpu_ms: int
+    step: int = 0
+    total: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """One line of a job's story: what was decided about it, when, and why."""
+
+    job: JobId
+    at: Instant
+    what: Start | Stop | Hold | Refusal
+
+
+@dataclass(slots=True)
+class News:
+    """What has changed since the views last looked. Not part of the state: a replay makes it anew."""
+
+    jobs: dict[JobId, None] = field(default_factory=dict[JobId, None])
+    nodes: dict[NodeId, None] = field(default_factory=dict[NodeId, None])
+    queues: dict[QueueId, None] = field(default_factory=dict[QueueId, None])
+    decisions: list[Decision] = field(default_factory=list[Decision])
+    attempts: list[EndedAttempt] = field(default_factory=list[EndedAttempt])
+    settled: dict[AttemptId, ExecutorId] = field(default_factory=dict[AttemptId, ExecutorId])
+    """Ends that are believed: once durable, their executors may forget them."""
+
+    def clear(self) -> None:
+        """The views have seen it all."""
+        for part in (self.jobs, self.nodes, self.queues, self.decisions, self.attempts, self.settled):
+            part.clear()
+
+
+class ClusterState:
+    """The mutable numbers (``nodes``, ``queues``, ``jobs``, ``groups``) and the unsettled rest."""
+
+    def __init__(self) -> None:
+        self.now = Instant(0)
+        self.epoch = 0
+        self.ordinal = 0
+        """Submissions so far: the place in line of the next job."""
+        self.nodes = NodeTable()
+        self.queues = QueueTable()
+        self.jobs = JobTable()
+        self.groups = GroupTable()
+        self.services: dict[ServiceId, Service] = {}
+        self.replicas: dict[ServiceId, dict[JobId, None]] = {}
+        self.pools: dict[PoolId, Pool] = {}
+        self.ended: dict[JobId, EndedJob] = {}
+        self.unmet: dict[JobId, None] = {}
+        """Jobs whose attempt is not yet what was decided: to be started, or to be stopped."""
+        self.strays: dict[AttemptId, ExecutorId] = {}
+        """Attempts that run, or may run, though nobody wants them: to be stopped."""
+        self.held: dict[JobId, None] = {}
+        """Queued jobs with a hold on room that is being emptied."""
+        self.overdue: dict[JobId, None] = {}
+        """Running jobs past their ``max_runtime``, not yet told to stop."""
+        self.inventory_seq: dict[ExecutorId, int] = {}
+        self.timers: list[tuple[int, str, JobId, int]] = []
+        """Heap of (instant, ``release`` or ``limit``, job, attempt): derived from the job columns."""
+        self.news = News()
+        self.roomier: dict[int, None] = {}
+        """Node rows that gained room since groups were last woken."""
+        self.lighter: set[int] = set()
+        """Queue rows whose use fell since groups were last woken."""
+        self.put_queue(Queue(ROOT))
+
+    def put_queue(self, queue: Queue) -> int:
+        """Declare a queue, and with it every queue above it that is not there yet; returns its row."""
+        above = -1
+        if queue.id != ROOT:
+            parent = parent_of(queue.id)
+            above = self.queues.row_of.get(parent, -1)
+            if above < 0:
+                above = self.put_queue(Queue(parent))
+        self.news.queues[queue.id] = None
+        return self.queues.put(queue, above)
+
+    def set_timer(self, at: Instant, kind: str, job: JobId, attempt: int) -> None:
+        """Have ``apply`` look at a job when time reaches ``at``."""
+        heapq.heappush(self.timers, (at, kind, job, attempt))
+
+    def next_timer(self) -> Instant | None:
+        """The next instant at which something is due without any other fact."""
+        return Instant(self.timers[0][0]) if self.timers else None

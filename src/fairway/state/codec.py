@@ -1,0 +1,242 @@
+"""A state as bytes and back: what a checkpoint holds.
+
+Derived columns are never written: ``load`` recomputes them, so a checkpoint cannot disagree with itself. Row numbers
+and free lists are kept, so that a restored state goes on exactly as the original would have.
+"""
+
+import hashlib
+from dataclasses import dataclass
+
+from fairway.model.facts import AttemptEnded
+from fairway.model.ids import AttemptId, ExecutorId, JobId, NodeId, PoolId, QueueId, ServiceId
+from fairway.model.job import Job, PriorityClass
+from fairway.model.node import Node
+from fairway.model.offer import Pool
+from fairway.model.phases import Cause, JobPhase, Reach
+from fairway.model.plan import Hold, Placement
+from fairway.model.queue import Queue
+from fairway.model.reasons import Refusal, StopReason
+from fairway.model.service import Service
+from fairway.model.time import Instant
+from fairway.state.cluster import ClusterState, EndedJob
+from fairway.state.frames import decode_value, encode_value
+from fairway.state.tables import Shape, order_key, placed_sums, shape_of, task_need
+
+FORMAT = 1
+_NUMBERS = (
+    "phase", "ordinal", "attempt", "failures", "start_failures", "preemptions", "queued_at", "release_at", "placed_at",
+    "started_at", "started_seq", "first_started", "checkpoint_at", "step", "total_steps", "lost",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class NodeRecord:
+    """A node's row, less what is derived."""
+
+    row: int
+    spec: Node
+    reach: Reach
+    cordoned: bool
+
+
+@dataclass(frozen=True, slots=True)
+class QueueRecord:
+    """A queue's row, less what is derived."""
+
+    spec: Queue
+    spent: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class JobRecord:
+    """A job's row: ``numbers`` in ``_NUMBERS`` order."""
+
+    row: int
+    spec: Job
+    numbers: tuple[int, ...]
+    spent: tuple[int, ...]
+    placement: Placement = ()
+    stop: Cause | None = None
+    stop_reason: StopReason | None = None
+    reason: Refusal | None = None
+    hold: Hold | None = None
+    last_end: AttemptEnded | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GroupRecord:
+    """What is known of a group beyond its members."""
+
+    shape: Shape
+    queue: QueueId
+    cls: PriorityClass
+    blocked: bool
+    blocker: QueueId | None
+    reason: Refusal | None
+
+
+@dataclass(frozen=True, slots=True)
+class Dump:
+    """A whole state."""
+
+    format: int
+    now: Instant
+    epoch: int
+    ordinal: int
+    types: tuple[str, ...]
+    executors: tuple[ExecutorId, ...]
+    node_ids: tuple[NodeId | None, ...]
+    node_free: tuple[int, ...]
+    nodes: tuple[NodeRecord, ...]
+    queues: tuple[QueueRecord, ...]
+    job_ids: tuple[JobId | None, ...]
+    job_free: tuple[int, ...]
+    jobs: tuple[JobRecord, ...]
+    groups: tuple[GroupRecord, ...]
+    strays: tuple[tuple[AttemptId, ExecutorId], ...]
+    overdue: tuple[JobId, ...]
+    inventory_seq: tuple[tuple[ExecutorId, int], ...]
+    services: tuple[Service, ...]
+    replicas: tuple[tuple[ServiceId, tuple[JobId, ...]], ...]
+    pools: tuple[Pool, ...]
+    ended: tuple[EndedJob, ...]
+
+
+def dump(state: ClusterState) -> bytes:
+    """The state as JSON bytes, canonical: equal states give equal bytes."""
+    return encode_value(_record(state), Dump)
+
+
+def digest(state: ClusterState) -> str:
+    """A fingerprint of everything ``dump`` keeps: 32 hex digits."""
+    return hashlib.blake2b(dump(state), digest_size=16).hexdigest()
+
+
+def _record(state: ClusterState) -> Dump:
+    nodes, queues, jobs = state.nodes, state.queues, state.jobs
+    return Dump(
+        format=FORMAT,
+        now=state.now,
+        epoch=state.epoch,
+        ordinal=state.ordinal,
+        types=tuple(nodes.types),
+        executors=tuple(ExecutorId(name) for name in nodes.executors),
+        node_ids=tuple(nodes.ids),
+        node_free=tuple(nodes.free_rows),
+        nodes=tuple(NodeRecord(r, nodes.node(r), nodes.reach[r], nodes.cordoned[r]) for r in nodes.rows()),
+        queues=tuple(QueueRecord(queues.spec[r], tuple(queues.spent[r].tolist())) for r in queues.rows()),
+        job_ids=tuple(jobs.ids),
+        job_free=tuple(jobs.free_rows),
+        jobs=tuple(_job_record(state, row) for row in jobs.rows()),
+        groups=tuple(
+            GroupRecord(
+                g.shape, queues.id_of(g.queue), g.cls, g.blocked,
+                queues.id_of(g.blocker) if g.blocker >= 0 else None, g.reason,
+            )
+            for g in state.groups.groups
+        ),
+        strays=tuple(sorted(state.strays.items())),
+        overdue=tuple(sorted(state.overdue)),
+        inventory_seq=tuple(sorted(state.inventory_seq.items())),
+        services=tuple(state.services.values()),
+        replicas=tuple((name, tuple(ids)) for name, ids in state.replicas.items()),
+        pools=tuple(state.pools.values()),
+        ended=tuple(state.ended.values()),
+    )  # fmt: skip
+
+
+def _job_record(state: ClusterState, row: int) -> JobRecord:
+    jobs = state.jobs
+    stop = jobs.stop[row]
+    return JobRecord(
+        row=row,
+        spec=jobs.job(row),
+        numbers=tuple(int(getattr(jobs, name)[row]) for name in _NUMBERS),
+        spent=tuple(jobs.spent[row].tolist()),
+        placement=jobs.placement[row],
+        stop=stop[0] if stop else None,
+        stop_reason=stop[1] if stop else None,
+        reason=jobs.reason[row],
+        hold=jobs.hold[row],
+        last_end=jobs.last_end[row],
+    )
+
+
+def load(data: bytes) -> ClusterState:
+    """The state that ``dump`` wrote. Raises NewerFormat, CorruptJournal."""
+    saved = decode_value(data, Dump)
+    state = ClusterState()
+    state.now, state.epoch, state.ordinal = saved.now, saved.epoch, saved.ordinal
+    for record in saved.queues:
+        row = state.put_queue(record.spec)
+        state.queues.spent[row] = record.spent
+    _load_nodes(state, saved)
+    for group in saved.groups:
+        made = state.groups.get(group.shape, state.queues.row_of[group.queue], group.cls)
+        made.reason = group.reason
+        if group.blocked and group.reason is not None:
+            blocker = -1 if group.blocker is None else state.queues.row_of[group.blocker]
+            state.groups.block(made, group.reason, blocker)
+    _load_jobs(state, saved)
+    state.strays = dict(saved.strays)
+    state.overdue = dict.fromkeys(saved.overdue)
+    state.inventory_seq = dict(saved.inventory_seq)
+    state.services = {service.id: service for service in saved.services}
+    state.replicas = {ServiceId(name): dict.fromkeys(ids) for name, ids in saved.replicas}
+    state.pools = {PoolId(pool.id): pool for pool in saved.pools}
+    state.ended = {record.job.id: record for record in saved.ended}
+    return state
+
+
+def _load_nodes(state: ClusterState, saved: Dump) -> None:
+    nodes = state.nodes
+    nodes.types = {name: code for code, name in enumerate(saved.types)}
+    nodes.executors = {name: code for code, name in enumerate(saved.executors)}
+    for record in saved.nodes:
+        nodes.put(record.spec)
+        nodes.set_cordon(record.row, record.cordoned)
+        nodes.set_reach(record.row, record.reach)
+
+
+def _load_jobs(state: ClusterState, saved: Dump) -> None:
+    jobs = state.jobs
+    jobs.place_rows(list(saved.job_ids), list(saved.job_free))
+    rows = len(jobs.ids)
+    jobs.spec, jobs.group, jobs.placement = [None] * rows, [None] * rows, [()] * rows
+    jobs.stop, jobs.reason, jobs.hold, jobs.last_end = [None] * rows, [None] * rows, [None] * rows, [None] * rows
+    for record in saved.jobs:
+        _load_job(state, record)
+
+
+def _load_job(state: ClusterState, record: JobRecord) -> None:
+    jobs, row, job = state.jobs, record.row, record.spec
+    queue = state.queues.row_of[job.queue]
+    group = state.groups.get(shape_of(job), queue, job.priority.cls)
+    jobs.fill(row, job, group)
+    for name, value in zip(_NUMBERS, record.numbers, strict=True):
+        getattr(jobs, name)[row] = value
+    jobs.spent[row] = record.spent
+    jobs.placement[row], jobs.reason[row], jobs.hold[row] = record.placement, record.reason, record.hold
+    jobs.last_end[row] = record.last_end
+    jobs.stop[row] = None if record.stop is None else (record.stop, record.stop_reason)
+    phase = jobs.phase_of(row)
+    for task in record.placement:
+        node = state.nodes.row_of[task.node]
+        state.nodes.take(node, task_need(job, task), task.devices, task.gpu_milli)
+        state.nodes.attempts[node][job.id] = None
+    jobs.sums[row] = sums = placed_sums(job, record.placement)
+    state.queues.use(queue, sums)
+    counted = state.queues.running if phase.live else state.queues.pending
+    counted[queue] += 1
+    if phase in (JobPhase.STARTING, JobPhase.STOPPING):
+        state.unmet[job.id] = None
+    if record.hold is not None:
+        state.held[job.id] = None
+    elif phase is JobPhase.QUEUED:
+        group.line.add((order_key(job, int(jobs.ordinal[row])), row))
+        if not group.blocked:
+            state.groups.ready[group.row] = None
+    elif phase is JobPhase.WAITING:
+        state.set_timer(Instant(int(jobs.release_at[row])), "release", job.id, int(jobs.attempt[row]))
+    elif phase is JobPhase.RUNNING and job.max_runtime is not None:
+        state.set_timer(Instant(int(jobs.started_at[row]) + job.max_runtime), "limit", job.id, int(jobs.attempt[row]))

@@ -1,0 +1,94 @@
+"""Growable struct-of-arrays: rows with an id, a free list, and columns that double when they are full.
+
+Rows are given out lowest-freed-last-in first, so a table's row numbers depend on its history; a checkpoint therefore
+keeps them, and the free list in its order (``dump``/``load`` in ``codec``).
+"""
+
+from collections.abc import Iterator
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+Floats = NDArray[np.float64]
+
+Id = TypeVar("Id", bound=str)
+
+_FIRST = 16
+
+
+class Table(Generic[Id]):
+    """Base of every table. A subclass names its array columns in ``COLUMNS`` (name, dtype, width; width 0 is a vector)
+    and annotates each; list columns are kept by the subclass itself through ``_added`` and ``_removed``."""
+
+    COLUMNS: tuple[tuple[str, Any, int], ...] = ()
+
+    def __init__(self) -> None:
+        self.row_of: dict[Id, int] = {}
+        self.ids: list[Id | None] = []
+        self.free_rows: list[int] = []
+        self._capacity = _FIRST
+        for name, dtype, width in self.COLUMNS:
+            setattr(self, name, np.zeros((_FIRST, width) if width else _FIRST, dtype))
+
+    def __len__(self) -> int:
+        return len(self.row_of)
+
+    def __contains__(self, key: Id) -> bool:
+        return key in self.row_of
+
+    @property
+    def height(self) -> int:
+        """Rows in use or free: the part of every column that means something."""
+        return len(self.ids)
+
+    def rows(self) -> Iterator[int]:
+        """Rows in use, ascending."""
+        return (row for row, key in enumerate(self.ids) if key is not None)
+
+    def id_of(self, row: int) -> Id:
+        """The id in a row that is in use."""
+        key = self.ids[row]
+        if key is None:
+            raise KeyError(f"row {row} is free")
+        return key
+
+    def add(self, key: Id) -> int:
+        """A zeroed row for a new id."""
+        if self.free_rows:
+            row = self.free_rows.pop()
+            self.ids[row] = key
+        else:
+            row = len(self.ids)
+            if row == self._capacity:
+                self._grow(2 * row)
+            self.ids.append(key)
+        self.row_of[key] = row
+        return row
+
+    def remove(self, key: Id) -> int:
+        """Give a row back, zeroed; returns its number."""
+        row = self.row_of.pop(key)
+        self.ids[row] = None
+        self.free_rows.append(row)
+        for name, _, _ in self.COLUMNS:
+            getattr(self, name)[row] = 0
+        return row
+
+    def place_rows(self, ids: list[Id | None], free_rows: list[int]) -> None:
+        """Lay out an empty table exactly as another one was: same ids in the same rows, same free list."""
+        if len(ids) > self._capacity:
+            self._grow(max(len(ids), _FIRST))
+        self.ids = list(ids)
+        self.free_rows = list(free_rows)
+        self.row_of = {key: row for row, key in enumerate(ids) if key is not None}
+
+    def _grow(self, capacity: int) -> None:
+        for name, dtype, width in self.COLUMNS:
+            old = getattr(self, name)
+            new = np.zeros((capacity, *old.shape[1:]) if width else capacity, dtype)
+            new[: len(old)] = old
+            setattr(self, name, new)
+        self._capacity = capacity

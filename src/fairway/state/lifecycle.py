@@ -1,0 +1,270 @@
+"""The life of a job inside the state: into the line, out of it, through its attempts, to its end.
+
+Only ``apply`` calls these. The transitions are drawn in ``model.phases``.
+"""
+
+from dataclasses import replace
+
+from fairway.model.facts import AttemptEnded, Outcome
+from fairway.model.ids import ExecutorId
+from fairway.model.job import Job
+from fairway.model.phases import Cause, JobPhase, Reach
+from fairway.model.queue import Queue
+from fairway.model.reasons import PreemptedBy, StopReason, WaitingUntil, Yielding
+from fairway.model.time import Instant, later
+from fairway.state.cluster import KEEP_ENDED, ClusterState, EndedAttempt, EndedJob
+from fairway.state.tables import PHASE_CODE, order_key, shape_of, task_need
+
+YIELD_EXIT = 75
+"""EX_TEMPFAIL: a program's word for "stopped at your request, not finished"."""
+
+
+def submit(state: ClusterState, job: Job) -> None:
+    """Take a job in; one that is already known is the same submission seen again."""
+    if job.id in state.jobs or job.id in state.ended:
+        return
+    queue = state.queues.row_of.get(job.queue)
+    if queue is None:
+        queue = state.put_queue(Queue(job.queue))
+    group = state.groups.get(shape_of(job), queue, job.priority.cls)
+    row = state.jobs.put(job, group, state.ordinal)
+    state.ordinal += 1
+    state.jobs.queued_at[row] = state.now
+    state.queues.pending[queue] += 1
+    if job.not_before is not None and job.not_before > state.now:
+        wait(state, row, WaitingUntil(job.not_before, "not_before"))
+    else:
+        enqueue(state, row)
+
+
+def wait(state: ClusterState, row: int, reason: WaitingUntil) -> None:
+    """Keep a job out of the line until ``reason.until``."""
+    state.jobs.reason[row] = reason
+    state.jobs.release_at[row] = reason.until
+    set_phase(state, row, JobPhase.WAITING)
+    state.set_timer(reason.until, "release", state.jobs.id_of(row), int(state.jobs.attempt[row]))
+
+
+def enqueue(state: ClusterState, row: int) -> None:
+    """Put a job in line, at the place its submission gave it."""
+    jobs = state.jobs
+    if isinstance(jobs.reason[row], WaitingUntil):
+        jobs.reason[row] = None
+    group = jobs.group_of(row)
+    group.line.add((order_key(jobs.job(row), int(jobs.ordinal[row])), row))
+    if not group.blocked:
+        state.groups.ready[group.row] = None
+    set_phase(state, row, JobPhase.QUEUED)
+
+
+def leave_line(state: ClusterState, row: int) -> None:
+    """Take a job out of the line, if it stands there."""
+    jobs = state.jobs
+    group = jobs.group_of(row)
+    group.line.discard((order_key(jobs.job(row), int(jobs.ordinal[row])), row))
+    if not group.line:
+        state.groups.ready.pop(group.row, None)
+
+
+def set_phase(state: ClusterState, row: int, phase: JobPhase) -> None:
+    """Move a job to another phase that is not its end, and keep its queue's counts."""
+    jobs, queue = state.jobs, int(state.jobs.queue[row])
+    was_live = jobs.phase_of(row).live
+    jobs.phase[row] = PHASE_CODE[phase]
+    if phase.live != was_live:
+        state.queues.running[queue] += 1 if phase.live else -1
+        state.queues.pending[queue] += -1 if phase.live else 1
+        state.news.queues[state.queues.id_of(queue)] = None
+    state.news.jobs[jobs.id_of(row)] = None
+
+
+def ask_stop(state: ClusterState, row: int, cause: Cause, reason: StopReason | None) -> None:
+    """Want the live attempt stopped. The first cause stays, but a person's cancel overrides it."""
+    jobs, job_id = state.jobs, state.jobs.id_of(row)
+    if jobs.stop[row] is None or cause is Cause.CANCELLED:
+        jobs.stop[row] = (cause, reason)
+    set_phase(state, row, JobPhase.STOPPING)
+    state.overdue.pop(job_id, None)
+    state.unmet[job_id] = None
+
+
+def lose_node(state: ClusterState, row: int) -> None:
+    """A node under the live attempt is gone: written off when nothing of it is left, else told to stop."""
+    attempt = state.jobs.attempt_id(row)
+    executor = executor_of(state, row)
+    nodes = [state.nodes.row_of[task.node] for task in state.jobs.placement[row]]
+    if any(state.nodes.reach[node] is Reach.UP for node in nodes):
+        ask_stop(state, row, Cause.NODE_LOST, None)
+        return
+    outcome = Outcome(Cause.NODE_LOST, message="its node is gone")
+    end_attempt(state, row, AttemptEnded(attempt, executor, 0, state.now, outcome))
+    state.strays[attempt] = executor
+
+
+def executor_of(state: ClusterState, row: int) -> ExecutorId:
+    """The executor that runs the live attempt; a gang never spans two."""
+    return state.nodes.node(state.nodes.row_of[state.jobs.placement[row][0].node]).executor
+
+
+def late_success(state: ClusterState, fact: AttemptEnded) -> None:
+    """An attempt that had been written off has succeeded after all: the job is done, whatever came since."""
+    job_id = fact.attempt.job
+    row = state.jobs.row_of.get(job_id)
+    if row is None:
+        ended = state.ended.get(job_id)
+        if ended is not None and ended.phase is JobPhase.FAILED:
+            state.ended[job_id] = replace(ended, phase=JobPhase.SUCCEEDED, ended=state.now, outcome=fact.outcome)
+            state.news.jobs[job_id] = None
+    elif state.jobs.phase_of(row).live:
+        if fact.attempt.n < state.jobs.attempt[row]:
+            ask_stop(state, row, Cause.SUCCEEDED, None)
+            state.jobs.stop[row] = (Cause.SUCCEEDED, None)
+    elif fact.attempt.n <= state.jobs.attempt[row]:
+        finish(state, row, JobPhase.SUCCEEDED, fact.outcome)
+
+
+def end_attempt(state: ClusterState, row: int, fact: AttemptEnded) -> None:
+    """The live attempt is over: free its room, then finish the job, queue it again, or let it back off."""
+    jobs, job = state.jobs, state.jobs.job(row)
+    outcome = _judge(state, row, fact.outcome)
+    _record(state, row, fact, outcome)
+    _free_room(state, row)
+    stop = jobs.stop[row]
+    jobs.stop[row] = None
+    wanted = stop[0] if stop else None
+    if job.service is not None and wanted not in (Cause.CANCELLED, Cause.SUCCEEDED):
+        _restart_replica(state, row, outcome)
+    elif outcome.cause is Cause.SUCCEEDED or wanted == Cause.SUCCEEDED:
+        finish(state, row, JobPhase.SUCCEEDED, outcome)
+    elif wanted == Cause.CANCELLED:
+        finish(state, row, JobPhase.CANCELLED, outcome)
+    elif outcome.cause is Cause.TIMED_OUT:
+        finish(state, row, JobPhase.FAILED, outcome)
+    elif outcome.cause in (Cause.FAILED, Cause.START_FAILED):
+        _retry_or_fail(state, row, outcome)
+    else:
+        if outcome.cause is Cause.PREEMPTED:
+            jobs.preemptions[row] += 1
+            if stop and isinstance(stop[1], PreemptedBy):
+                jobs.reason[row] = Yielding(stop[1].by, stop[1].priority)
+        jobs.queued_at[row] = state.now
+        enqueue(state, row)
+
+
+def _judge(state: ClusterState, row: int, outcome: Outcome) -> Outcome:
+    """What an end means, given what was asked of the attempt.
+
+    After a requested stop, a death by signal, exit 75, or exit 0 with steps left to do, is the stop; exit 0 otherwise
+    is a success; any other exit status is the program's own failure.
+    """
+    stop = state.jobs.stop[row]
+    if stop is None:
+        return outcome
+    cause = stop[0]
+    unfinished = 0 < state.jobs.step[row] < state.jobs.total_steps[row]
+    if outcome.cause is Cause.SUCCEEDED and not unfinished:
+        return outcome
+    if cause in (Cause.PREEMPTED, Cause.DRAINED) and outcome.cause is Cause.FAILED:
+        own = outcome.signal is None and outcome.exit_code not in (YIELD_EXIT, None)
+        if own:
+            return outcome
+    return Outcome(cause, outcome.exit_code, outcome.signal, outcome.message or str(stop[1] or ""))
+
+
+def _record(state: ClusterState, row: int, fact: AttemptEnded, outcome: Outcome) -> None:
+    jobs, job = state.jobs, state.jobs.job(row)
+    started = int(jobs.started_at[row])
+    ended = Instant(min(max(fact.at, started, int(jobs.placed_at[row])), state.now))
+    held = ended - int(jobs.placed_at[row])
+    sums = (int(jobs.sums[row, 0]), int(jobs.sums[row, 1]), int(jobs.sums[row, 2]))
+    jobs.spent[row] += jobs.sums[row] * held
+    state.queues.spent[state.queues.above[int(jobs.queue[row])]] += jobs.sums[row] * held
+    lost = 0
+    if outcome.cause in (Cause.PREEMPTED, Cause.NODE_LOST, Cause.DRAINED) and started:
+        lost = (ended - min(max(started, int(jobs.checkpoint_at[row])), ended)) * sums[2]
+        jobs.lost[row] += lost
+    jobs.last_end[row] = AttemptEnded(fact.attempt, fact.executor, fact.seq, ended, outcome)
+    state.news.attempts.append(
+        EndedAttempt(
+            fact.attempt, job.queue, job.user, fact.executor, tuple(t.node for t in jobs.placement[row]),
+            Instant(int(jobs.placed_at[row])), Instant(started) if started else None, ended, outcome, sums, lost,
+        )
+    )  # fmt: skip
+
+
+def _free_room(state: ClusterState, row: int) -> None:
+    jobs, job = state.jobs, state.jobs.job(row)
+    for task in jobs.placement[row]:
+        node = state.nodes.row_of[task.node]
+        state.nodes.take(node, task_need(job, task), task.devices, task.gpu_milli, sign=-1)
+        state.nodes.attempts[node].pop(job.id, None)
+        state.roomier[node] = None
+        state.news.nodes[task.node] = None
+    queue = int(jobs.queue[row])
+    sums = (int(jobs.sums[row, 0]), int(jobs.sums[row, 1]), int(jobs.sums[row, 2]))
+    state.queues.use(queue, sums, sign=-1)
+    state.lighter.update(state.queues.above[queue])
+    jobs.sums[row] = 0
+    jobs.placement[row] = ()
+    state.unmet.pop(job.id, None)
+    state.overdue.pop(job.id, None)
+
+
+def _retry_or_fail(state: ClusterState, row: int, outcome: Outcome) -> None:
+    jobs, retry = state.jobs, state.jobs.job(row).retry
+    if outcome.cause is Cause.START_FAILED:
+        jobs.start_failures[row] += 1
+        failures, limit = int(jobs.start_failures[row]), retry.start_limit
+    else:
+        jobs.failures[row] += 1
+        failures, limit = int(jobs.failures[row]), retry.limit
+    if failures > limit:
+        finish(state, row, JobPhase.FAILED, outcome)
+    else:
+        wait(state, row, WaitingUntil(later(state.now, retry.wait(failures)), "back_off", failures))
+        jobs.queued_at[row] = jobs.release_at[row]
+
+
+def _restart_replica(state: ClusterState, row: int, outcome: Outcome) -> None:
+    """A replica has no end of its own: back in line at once when it was taken away, after a back-off when it ended."""
+    if outcome.cause in (Cause.PREEMPTED, Cause.NODE_LOST, Cause.DRAINED):
+        enqueue(state, row)
+        return
+    state.jobs.failures[row] += 1
+    failures = int(state.jobs.failures[row])
+    wait(state, row, WaitingUntil(later(state.now, state.jobs.job(row).retry.wait(failures)), "back_off", failures))
+
+
+def drop_hold(state: ClusterState, row: int) -> None:
+    """Give up the room kept for a queued job, and put it back in line."""
+    hold = state.jobs.hold[row]
+    if hold is None:
+        return
+    state.jobs.hold[row] = None
+    state.held.pop(state.jobs.id_of(row), None)
+    state.roomier.update(dict.fromkeys(state.nodes.row_of[task.node] for task in hold.placement))
+    enqueue(state, row)
+
+
+def finish(state: ClusterState, row: int, phase: JobPhase, outcome: Outcome) -> None:
+    """The job has ended: its row is given back and a record kept."""
+    jobs, job = state.jobs, state.jobs.job(row)
+    drop_hold(state, row)
+    leave_line(state, row)
+    if jobs.phase_of(row).live:
+        state.queues.running[jobs.queue[row]] -= 1
+    else:
+        state.queues.pending[jobs.queue[row]] -= 1
+    state.news.queues[job.queue] = None
+    state.news.jobs[job.id] = None
+    first = int(jobs.first_started[row])
+    state.ended[job.id] = EndedJob(
+        job, phase, int(jobs.attempt[row]), Instant(int(jobs.queued_at[row])), Instant(first) if first else None,
+        state.now, outcome, int(jobs.failures[row]), int(jobs.preemptions[row]),
+        (int(jobs.spent[row, 0]), int(jobs.spent[row, 1]), int(jobs.spent[row, 2])), int(jobs.lost[row]),
+        int(jobs.step[row]), int(jobs.total_steps[row]),
+    )  # fmt: skip
+    jobs.remove(job.id)
+    jobs.spec[row] = jobs.group[row] = None
+    if len(state.ended) > KEEP_ENDED:
+        del state.ended[next(iter(state.ended))]

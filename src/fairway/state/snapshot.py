@@ -1,0 +1,88 @@
+"""What ``decide`` may see: the state, read-only, and a trial on which it may place and evict as if."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from fairway.model.time import Instant
+from fairway.state.cluster import ClusterState
+from fairway.state.columns import Ints
+from fairway.state.tables import GroupTable, JobTable, NodeTable, QueueTable
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The state at one instant. Valid until the next ``apply``; nothing in it may be written.
+
+    The tables are the state's own: a snapshot costs nothing until a ``Trial`` copies the columns it writes.
+    """
+
+    now: Instant
+    nodes: NodeTable
+    queues: QueueTable
+    jobs: JobTable
+    groups: GroupTable
+    held: tuple[int, ...]
+    """Rows of jobs with a hold, first in line first."""
+    overdue: tuple[int, ...]
+    """Rows of running jobs past their ``max_runtime``."""
+
+
+def snapshot(state: ClusterState) -> Snapshot:
+    """The state as ``decide`` sees it."""
+    row_of, line = state.jobs.row_of, state.jobs
+    held = sorted((row_of[job] for job in state.held), key=lambda row: (line.cls[row], line.ordinal[row]))
+    overdue = sorted(row_of[job] for job in state.overdue)
+    return Snapshot(state.now, state.nodes, state.queues, state.jobs, state.groups, tuple(held), tuple(overdue))
+
+
+class Trial:
+    """Copies of the columns that placing writes, with an undo log: what the cluster would be like if.
+
+    Shapes as in ``NodeTable``; ``used`` as in ``QueueTable``.
+    """
+
+    def __init__(self, snap: Snapshot) -> None:
+        nodes, height = snap.nodes, snap.nodes.height
+        self.free: Ints = nodes.free[:height].copy()
+        self.device_free: Ints = nodes.device_free[:height].copy()
+        self.idle: Ints = nodes.idle[:height].copy()
+        self.share_max: Ints = nodes.share_max[:height].copy()
+        self.gpu_free: Ints = nodes.gpu_free[:height].copy()
+        self.used: Ints = snap.queues.used[: snap.queues.height].copy()
+        self._above = snap.queues.above
+        self._log: list[tuple[int, tuple[int, ...], tuple[int, ...], int]] = []
+        self._queue_log: list[tuple[int, tuple[int, ...]]] = []
+
+    def take(self, node: int, flat: tuple[int, ...], devices: tuple[int, ...], milli: int) -> None:
+        """Place one task; a negative ``flat`` and ``milli`` gives a task's share back."""
+        self._log.append((node, flat, devices, milli))
+        self._add(node, flat, devices, milli)
+
+    def charge(self, queue: int, sums: tuple[int, ...]) -> None:
+        """Count use against a queue and all above it; negative sums give it back."""
+        self._queue_log.append((queue, sums))
+        self.used[self._above[queue]] += np.array(sums)
+
+    def mark(self) -> tuple[int, int]:
+        """A point to roll back to."""
+        return len(self._log), len(self._queue_log)
+
+    def rollback(self, mark: tuple[int, int]) -> None:
+        """Undo everything since ``mark``."""
+        while len(self._log) > mark[0]:
+            node, flat, devices, milli = self._log.pop()
+            self._add(node, tuple(-x for x in flat), devices, -milli)
+        while len(self._queue_log) > mark[1]:
+            queue, sums = self._queue_log.pop()
+            self.used[self._above[queue]] -= np.array(sums)
+
+    def _add(self, node: int, flat: tuple[int, ...], devices: tuple[int, ...], milli: int) -> None:
+        self.free[node] -= flat
+        if devices:
+            column = self.device_free[node]
+            for device in devices:
+                column[device] -= milli
+            self.idle[node] = np.count_nonzero(column == 1000)
+            self.share_max[node] = column.max()
+            self.gpu_free[node] = column.sum()
