@@ -1,8 +1,9 @@
 """Everything that can happen. A fact is believed by exactly one function of ``state.apply``.
 
 Facts come from people (``JobSubmitted`` ...), from executors (``AttemptStarted``, ``AttemptEnded``, ``Progressed``,
-``Inventory``) and from Fairway itself (``Ruled``: a plan that was accepted). Messages of executors may be lost, doubled,
-reordered or late; each carries ``seq``, which grows within an executor, and ``Inventory`` puts right whatever was missed.
+``Inventory``) and from Fairway itself (``Ruled``: a plan that was accepted). Messages of executors may be lost,
+doubled, reordered or late; each carries ``seq``, which grows within an executor, and ``Inventory`` puts right whatever
+was missed.
 """
 
 from dataclasses import dataclass
@@ -139,7 +140,7 @@ class Observed:
 
 @dataclass(frozen=True, slots=True)
 class Inventory:
-    """Everything an executor has, complete as of ``seq``: its nodes, and every attempt it has not been told to forget."""
+    """Everything an executor has, complete as of ``seq``: its nodes, and the attempts it was not told to forget."""
 
     executor: ExecutorId
     seq: int

@@ -10,7 +10,7 @@ from fairway.model.phases import Lifecycle
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """A node one could buy: ``shape`` (its id is only a template), price per hour, lifecycle, how many are to be had."""
+    """A node one could buy: ``shape`` (its id is a template), price per hour, lifecycle, how many are to be had."""
 
     provider: str
     shape: Node

@@ -1,4 +1,4 @@
-"""What one decision wants: actions, each with its reason. A plan says *what*, never how; ``apply`` makes it an intent."""
+"""What one decision wants: actions, each with its reason. A plan says *what*; ``apply`` makes it an intent."""
 
 from dataclasses import dataclass
 

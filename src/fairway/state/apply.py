@@ -16,8 +16,8 @@ from fairway.model.reasons import Asked, OverLimit, WaitingUntil, Yielding
 from fairway.model.time import Instant
 from fairway.state import lifecycle
 from fairway.state.cluster import ClusterState, Decision
+from fairway.state.jobs import placed_sums, task_need
 from fairway.state.services import remove_service, set_service
-from fairway.state.tables import placed_sums, task_need
 
 
 def apply(state: ClusterState, facts: f.Facts) -> None:

@@ -7,7 +7,8 @@ import numpy as np
 from fairway.model.phases import JobPhase, Reach
 from fairway.model.resources import WHOLE
 from fairway.state.cluster import ClusterState
-from fairway.state.tables import order_key, task_need
+from fairway.state.groups import order_key
+from fairway.state.jobs import task_need
 
 
 def check(state: ClusterState) -> list[str]:

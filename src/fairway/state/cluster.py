@@ -1,7 +1,7 @@
 """What Fairway believes: the tables, and what is unsettled between them and the executors.
 
-``apply`` (in ``state.apply``) is the only writer. It is deterministic: the same facts in the same order give the same state,
-in every process and on every replay.
+``apply`` (in ``state.apply``) is the only writer. It is deterministic: the same facts in the same order give the same
+state, in every process and on every replay.
 """
 
 import heapq
@@ -17,7 +17,9 @@ from fairway.model.queue import Queue
 from fairway.model.reasons import Refusal
 from fairway.model.service import Service
 from fairway.model.time import Instant
-from fairway.state.tables import GroupTable, JobTable, NodeTable, QueueTable
+from fairway.state.groups import GroupTable
+from fairway.state.jobs import JobTable
+from fairway.state.tables import NodeTable, QueueTable
 
 KEEP_ENDED = 20_000
 """Ended jobs that the state remembers, so that a late success can still count; older ones live in the views only."""

@@ -20,7 +20,8 @@ from fairway.model.service import Service
 from fairway.model.time import Instant
 from fairway.state.cluster import ClusterState, EndedJob
 from fairway.state.frames import decode_value, encode_value
-from fairway.state.tables import Shape, order_key, placed_sums, shape_of, task_need
+from fairway.state.groups import Shape, order_key, shape_of
+from fairway.state.jobs import placed_sums, task_need
 
 FORMAT = 1
 _NUMBERS = (

@@ -13,7 +13,8 @@ from fairway.model.queue import Queue
 from fairway.model.reasons import PreemptedBy, StopReason, WaitingUntil, Yielding
 from fairway.model.time import Instant, later
 from fairway.state.cluster import KEEP_ENDED, ClusterState, EndedAttempt, EndedJob
-from fairway.state.tables import PHASE_CODE, order_key, shape_of, task_need
+from fairway.state.groups import order_key, shape_of
+from fairway.state.jobs import PHASE_CODE, task_need
 
 YIELD_EXIT = 75
 """EX_TEMPFAIL: a program's word for "stopped at your request, not finished"."""

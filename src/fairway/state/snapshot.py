@@ -7,7 +7,9 @@ import numpy as np
 from fairway.model.time import Instant
 from fairway.state.cluster import ClusterState
 from fairway.state.columns import Ints
-from fairway.state.tables import GroupTable, JobTable, NodeTable, QueueTable
+from fairway.state.groups import GroupTable
+from fairway.state.jobs import JobTable
+from fairway.state.tables import NodeTable, QueueTable
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,118 @@
+"""Where a task could go: how many equal tasks each node has room for, and which devices one would get.
+
+Every array is (N,), one entry per node row. ``Capacity`` is either what is free in a trial or what nodes have in all.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from fairway.model.resources import WHOLE, Request
+from fairway.state.columns import Bools, Floats, Ints
+from fairway.state.snapshot import Snapshot, Trial
+from fairway.state.tables import NodeTable
+
+PLENTY = 1 << 20
+"""More tasks than any node holds: the room for a task that needs nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """Room of every node. Shapes: ``flat`` (N, 4), the rest (N,)."""
+
+    flat: Ints
+    idle: Ints
+    share_max: Ints
+    device_free: Ints
+    allowed: Bools
+
+
+def free_capacity(snap: Snapshot, trial: Trial, allowed: Bools | None = None) -> Capacity:
+    """What is free in a trial on nodes that take work, optionally only on ``allowed`` ones."""
+    placeable = snap.nodes.placeable[: snap.nodes.height]
+    return Capacity(
+        trial.free,
+        trial.idle,
+        trial.share_max,
+        trial.device_free,
+        placeable if allowed is None else placeable & allowed,
+    )
+
+
+def whole_capacity(snap: Snapshot) -> Capacity:
+    """What every known node has when empty, whether it is up or not."""
+    nodes, height = snap.nodes, snap.nodes.height
+    count = nodes.gpu_count[:height]
+    indices = np.arange(nodes.device_free.shape[1], dtype=np.int64)
+    devices = np.less(indices, count.reshape(-1, 1)).astype(np.int64) * WHOLE
+    return Capacity(nodes.total[:height], count, np.where(count > 0, WHOLE, 0), devices, np.ones(height, np.bool_))
+
+
+@lru_cache(maxsize=4096)
+def _speeds(request: Request, types: tuple[str, ...]) -> Floats:
+    """(T,) relative speed on each device type; 0 where the type will not do."""
+    return np.array([request.speed_on(t) if request.accepts(t) else 0.0 for t in types], np.float64)
+
+
+def speeds(nodes: NodeTable, request: Request) -> Floats:
+    """Relative speed of a task on each node; 0 where its device type will not do. 1 for tasks without GPUs."""
+    if not request.gpus or not request.accelerators:
+        return np.ones(nodes.height, np.float64)
+    return _speeds(request, tuple(nodes.types))[nodes.gpu_type[: nodes.height]]
+
+
+def milli_per_device(nodes: NodeTable, request: Request) -> Ints:
+    """Milli-GPUs that a task takes of each device it gets, by node; over ``WHOLE`` where it cannot fit."""
+    if not request.gpu_memory_mib:
+        return np.full(nodes.height, request.gpu_milli, np.int64)
+    memory = nodes.gpu_memory[: nodes.height]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        need = -(-request.gpu_memory_mib * WHOLE // memory)
+    return np.where(memory > 0, need, WHOLE + 1)
+
+
+def room(nodes: NodeTable, capacity: Capacity, request: Request) -> Ints:
+    """How many such tasks each node could take at once; 0 where none."""
+    count = np.full(nodes.height, PLENTY, np.int64)
+    for column, need in enumerate(request.flat):
+        if need:
+            np.minimum(count, capacity.flat[:, column] // need, out=count)
+    if request.gpus:
+        if request.fractional:
+            milli = milli_per_device(nodes, request)
+            count = np.minimum(count, (np.maximum(capacity.device_free, 0) // milli[:, None]).sum(axis=1))
+        else:
+            np.minimum(count, capacity.idle // request.gpus, out=count)
+        if request.accelerators:
+            count[speeds(nodes, request) == 0] = 0
+    count[~capacity.allowed] = 0
+    return np.maximum(count, 0)
+
+
+def fits(nodes: NodeTable, capacity: Capacity, request: Request) -> Bools:
+    """Whether each node could take one such task: ``room() > 0``, at less cost."""
+    ok = capacity.allowed.copy()
+    for column, need in enumerate(request.flat):
+        if need:
+            ok &= capacity.flat[:, column] >= need
+    if request.gpus:
+        if request.fractional:
+            ok &= capacity.share_max >= milli_per_device(nodes, request)
+        else:
+            ok &= capacity.idle >= request.gpus
+        if request.accelerators:
+            ok &= speeds(nodes, request) > 0
+    return ok
+
+
+def pick_devices(device_free: Ints, request: Request, milli: int) -> tuple[int, ...]:
+    """The devices of one node that a task gets: the first idle ones, or the tightest with enough left.
+
+    ``device_free`` is (D,), one node's row. The task must fit.
+    """
+    if not request.gpus:
+        return ()
+    if request.fractional:
+        return (int(np.where(device_free >= milli, device_free, PLENTY).argmin()),)
+    return tuple(np.flatnonzero(device_free == WHOLE)[: request.gpus].tolist())

@@ -1,0 +1,141 @@
+"""Placing a job on a trial: every task of every role, or nothing.
+
+The tasks of a role go where the fastest accepted type has room, and there to the node of the best fit; many equal tasks
+fill as few nodes as they can. A gang never spans two executors: nobody could start it as one.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from fairway.decide import fit, score
+from fairway.decide.policy import Policy
+from fairway.model.plan import Placement, TaskPlacement
+from fairway.model.reasons import Placed
+from fairway.model.resources import Request
+from fairway.state.columns import Bools, Ints
+from fairway.state.groups import Shape
+from fairway.state.snapshot import Snapshot, Trial
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """A job that fits, taken off the trial already."""
+
+    placement: Placement
+    reason: Placed
+
+
+@dataclass(frozen=True, slots=True)
+class Short:
+    """A job that does not fit; the trial is as before. ``placed`` is how many of its tasks found room."""
+
+    placed: int
+
+
+@dataclass(slots=True)
+class _Task:
+    role: int
+    node: int
+    devices: tuple[int, ...]
+    milli: int
+
+
+def place(
+    snap: Snapshot, trial: Trial, policy: Policy, shape: Shape, *, least: bool = False, only: Bools | None = None
+) -> Fitted | Short:
+    """Place a job of this shape. Roles that may shrink get as many tasks as fit, at least their least; with ``least``
+    they get no more than that. ``only`` (N,) restricts a single task to some nodes."""
+    best = 0
+    for allowed in [only] if only is not None else _executors(snap, shape):
+        mark = trial.mark()
+        outcome = _place_within(snap, trial, policy, shape, allowed, least)
+        if isinstance(outcome, Fitted):
+            return outcome
+        trial.rollback(mark)
+        best = max(best, outcome.placed)
+    return Short(best)
+
+
+def _executors(snap: Snapshot, shape: Shape) -> list[Bools | None]:
+    """The nodes to try together: all for a single task, one executor's at a time for a gang."""
+    single = len(shape.roles) == 1 and shape.roles[0][1] == 1
+    if single or len(snap.nodes.executors) < 2:
+        return [None]
+    column = snap.nodes.executor[: snap.nodes.height]
+    return [column == code for _, code in sorted(snap.nodes.executors.items())]
+
+
+def _place_within(
+    snap: Snapshot, trial: Trial, policy: Policy, shape: Shape, allowed: Bools | None, least: bool
+) -> Fitted | Short:
+    tasks: list[_Task] = []
+    reason: Placed | None = None
+    for index, (request, _, minimum) in enumerate(shape.roles):
+        found, why = _place_tasks(snap, trial, policy, request, minimum, index, allowed)
+        tasks += found
+        reason = reason or why
+        if len(found) < minimum:
+            return Short(len(tasks))
+    if not least:
+        for index, (request, count, minimum) in enumerate(shape.roles):
+            if count > minimum:
+                tasks += _place_tasks(snap, trial, policy, request, count - minimum, index, allowed)[0]
+    tasks.sort(key=lambda task: task.role)
+    placement = tuple(
+        TaskPlacement(rank, task.role, snap.nodes.id_of(task.node), task.devices, task.milli)
+        for rank, task in enumerate(tasks)
+    )
+    return Fitted(placement, reason or Placed("best_fit", 0.0, (), 0))
+
+
+def _place_tasks(
+    snap: Snapshot, trial: Trial, policy: Policy, request: Request, count: int, role: int, allowed: Bools | None
+) -> tuple[list[_Task], Placed | None]:
+    """Up to ``count`` equal tasks, taken off the trial, and the reason of the first."""
+    if count == 0:
+        return [], None
+    capacity = fit.free_capacity(snap, trial, allowed)
+    if count == 1:
+        rows = np.flatnonzero(fit.fits(snap.nodes, capacity, request))
+        room = np.ones(len(rows), np.int64)
+    else:
+        every = fit.room(snap.nodes, capacity, request)
+        rows = np.flatnonzero(every)
+        room = np.minimum(every[rows], count)
+    if not len(rows):
+        return [], None
+    left = score.leftovers(snap, trial, request, rows)
+    scores = score.best_fit(left, policy.weights)
+    order = _filling_order(fit.speeds(snap.nodes, request)[rows], room, scores, count)
+    reason = score.placed_reason(left, scores, int(order[0]), len(rows))
+    milli = fit.milli_per_device(snap.nodes, request)
+    tasks: list[_Task] = []
+    for index in order.tolist():
+        node = int(rows[index])
+        for _ in range(min(int(room[index]), count - len(tasks))):
+            devices = fit.pick_devices(trial.device_free[node], request, int(milli[node]))
+            share = int(milli[node]) if devices else 0
+            trial.take(node, request.flat, devices, share)
+            tasks.append(_Task(role, node, devices, share))
+    return tasks, reason
+
+
+def _filling_order(speed: Ints | np.ndarray, room: Ints, scores: np.ndarray, count: int) -> Ints:
+    """Indices of nodes in the order in which to fill them: fastest type first, then the fewest nodes, then best fit.
+
+    A node with room for all that is left comes before fuller ones: of those that can take the rest, the best fit wins.
+    """
+    if count == 1:
+        fastest = speed == speed.max()
+        return np.array([np.where(fastest, scores, np.inf).argmin()])
+    order = np.lexsort((scores, -room, -speed))
+    before = np.cumsum(room[order]) - room[order]
+    last = int(np.searchsorted(before, count)) - 1
+    rest = count - int(before[last])
+    if last >= 0 and rest < room[order[last]]:
+        tail = order[last:]
+        able = tail[(room[tail] >= rest) & (speed[tail] == speed[order[last]])]
+        chosen = int(able[scores[able].argmin()])
+        return np.concatenate([order[:last], [chosen]])
+    return order[: last + 1]

@@ -1,0 +1,165 @@
+"""One decision: a snapshot in, a plan out. The stages, in order, are ``STAGES``; they read like the policy.
+
+Cost follows the change: a group of equal jobs that did not fit is not looked at again until ``apply`` has seen
+something that could let one in, and a cycle in which nothing is ready does nothing.
+"""
+
+import heapq
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from fairway.decide import explain, preempt
+from fairway.decide.admit import over_limit
+from fairway.decide.gang import Fitted, place
+from fairway.decide.policy import Policy
+from fairway.model.ids import AttemptId, JobId
+from fairway.model.phases import Cause
+from fairway.model.plan import Action, Hold, Placement, Plan, Release, Start, Stop, Unplaced
+from fairway.model.reasons import Placed, PreemptedBy, RanTooLong, Refusal
+from fairway.state.groups import Group
+from fairway.state.jobs import placed_sums, task_need
+from fairway.state.snapshot import Snapshot, Trial
+
+
+@dataclass(slots=True)
+class Cycle:
+    """One decision in the making."""
+
+    snap: Snapshot
+    trial: Trial
+    policy: Policy
+    actions: list[Action] = field(default_factory=list[Action])
+    victims: set[int] = field(default_factory=set[int])
+    """Rows of jobs that this plan stops."""
+
+
+def decide(snap: Snapshot, policy: Policy) -> Plan:
+    """What to do now. Pure: the same snapshot and policy give the same plan, in every process."""
+    if not (snap.groups.ready or snap.held or snap.overdue):
+        return Plan()
+    cycle = Cycle(snap, Trial(snap), policy)
+    for stage in STAGES:
+        stage(cycle)
+    return Plan(tuple(cycle.actions))
+
+
+def stop_overdue(cycle: Cycle) -> None:
+    """Running jobs past their ``max_runtime`` are told to stop."""
+    jobs = cycle.snap.jobs
+    for row in cycle.snap.overdue:
+        limit = jobs.job(row).max_runtime
+        if limit is not None:
+            cycle.actions.append(Stop(jobs.attempt_id(row), Cause.TIMED_OUT, RanTooLong(limit)))
+            cycle.victims.add(row)
+
+
+def settle_holds(cycle: Cycle) -> None:
+    """Preemptors whose room is empty by now start there; for the others it stays out of everybody's reach."""
+    snap = cycle.snap
+    for row in cycle.snap.held:
+        hold = snap.jobs.hold[row]
+        if hold is None:
+            continue
+        waits = any(_still_live(snap, attempt) for attempt in hold.victims)
+        if not waits and _fits_exactly(cycle, row, hold.placement):
+            reason = Placed("held", 0.0, (), len({task.node for task in hold.placement}))
+            _start(cycle, row, hold.placement, reason)
+        elif waits:
+            _take(cycle, row, hold.placement)
+        else:
+            cycle.actions.append(Release(hold.job))
+
+
+def place_in_order(cycle: Cycle) -> None:
+    """Job by job in line: place it, or let it preempt, or say why not. Those equal to a refused one are not tried."""
+    groups = cycle.snap.groups
+    heads: list[tuple[tuple[int, int, int, int], int, int]] = []
+    for row in groups.ready:
+        key, _ = groups.groups[row].line[0]
+        heads.append((key, row, 0))
+    heapq.heapify(heads)
+    while heads:
+        _, group_row, index = heapq.heappop(heads)
+        group = groups.groups[group_row]
+        _, job = group.line[index]
+        refusal = _place_one(cycle, group, job)
+        if refusal is not None:
+            cycle.actions.append(Unplaced(cycle.snap.jobs.id_of(job), refusal))
+        elif index + 1 < len(group.line):
+            heapq.heappush(heads, (group.line[index + 1][0], group_row, index + 1))
+
+
+STAGES: tuple[Callable[[Cycle], None], ...] = (
+    stop_overdue,  # what has had its time gives its room back
+    settle_holds,  # what was promised comes first
+    place_in_order,  # then everybody in line: allocate, or preempt, or explain
+)
+
+
+def _place_one(cycle: Cycle, group: Group, job: int) -> Refusal | None:
+    """Start one queued job, or let it preempt; else the reason why it stays."""
+    snap, trial, policy = cycle.snap, cycle.trial, cycle.policy
+    over = over_limit(snap, trial, group.queue, group.shape.sums)
+    if over is not None and over_limit(snap, trial, group.queue, group.shape.least_sums):
+        return over
+    outcome = place(snap, trial, policy, group.shape, least=over is not None)
+    if isinstance(outcome, Fitted):
+        _start(cycle, job, outcome.placement, outcome.reason, taken=True)
+        return None
+    if group.cls.may_preempt:
+        found = preempt.find(snap, trial, policy, group, cycle.victims)
+        if found is not None:
+            _preempt(cycle, job, found)
+            return None
+    return explain.no_room(snap, trial, group.shape, outcome)
+
+
+def _start(cycle: Cycle, row: int, placement: Placement, reason: Placed, *, taken: bool = False) -> None:
+    jobs = cycle.snap.jobs
+    attempt = AttemptId(jobs.id_of(row), int(jobs.attempt[row]) + 1)
+    cycle.actions.append(Start(attempt, placement, reason))
+    if taken:
+        cycle.trial.charge(int(jobs.queue[row]), placed_sums(jobs.job(row), placement))
+    else:
+        _take(cycle, row, placement)
+
+
+def _preempt(cycle: Cycle, row: int, found: preempt.Preemption) -> None:
+    jobs = cycle.snap.jobs
+    job_id: JobId = jobs.id_of(row)
+    for victim in found.victims:
+        reason = PreemptedBy(job_id, jobs.job(row).priority, victim.lost_ms, int(jobs.sums[victim.row, 2]))
+        cycle.actions.append(Stop(jobs.attempt_id(victim.row), Cause.PREEMPTED, reason))
+        cycle.victims.add(victim.row)
+    attempts = tuple(jobs.attempt_id(victim.row) for victim in found.victims)
+    cycle.actions.append(Hold(job_id, found.placement, attempts))
+    _take(cycle, row, found.placement)
+
+
+def _take(cycle: Cycle, row: int, placement: Placement) -> None:
+    """Take a placement off the trial. On nodes still being emptied free room may go below zero: nobody gets in."""
+    job = cycle.snap.jobs.job(row)
+    for task in placement:
+        node = cycle.snap.nodes.row_of[task.node]
+        cycle.trial.take(node, task_need(job, task), task.devices, task.gpu_milli)
+    cycle.trial.charge(int(cycle.snap.jobs.queue[row]), placed_sums(job, placement))
+
+
+def _fits_exactly(cycle: Cycle, row: int, placement: Placement) -> bool:
+    """Whether a placement is free right now, device by device, on nodes that take work."""
+    mark = cycle.trial.mark()
+    _take(cycle, row, placement)
+    nodes = {cycle.snap.nodes.row_of[task.node] for task in placement}
+    free = all(
+        cycle.snap.nodes.placeable[node]
+        and (cycle.trial.free[node] >= 0).all()
+        and (cycle.trial.device_free[node] >= 0).all()
+        for node in nodes
+    )
+    cycle.trial.rollback(mark)
+    return free
+
+
+def _still_live(snap: Snapshot, attempt: AttemptId) -> bool:
+    row = snap.jobs.row_of.get(attempt.job)
+    return row is not None and snap.jobs.attempt[row] == attempt.n and snap.jobs.phase_of(row).live

@@ -1,0 +1,133 @@
+"""The table of jobs that have not ended, each with its current attempt."""
+
+import numpy as np
+
+from fairway.model.facts import AttemptEnded
+from fairway.model.ids import AttemptId, JobId
+from fairway.model.job import Job
+from fairway.model.phases import Cause, JobPhase
+from fairway.model.plan import Hold, Placement, TaskPlacement
+from fairway.model.reasons import Refusal, StopReason
+from fairway.state.columns import Ints, Table
+from fairway.state.groups import Group
+from fairway.state.tables import CPU, MEMORY, SUMS
+
+PHASES: tuple[JobPhase, ...] = tuple(JobPhase)
+PHASE_CODE: dict[JobPhase, int] = {phase: code for code, phase in enumerate(PHASES)}
+
+
+class JobTable(Table[JobId]):
+    """A row per job that has not ended, with its current attempt."""
+
+    COLUMNS = (
+        ("phase", np.int64, 0),
+        ("queue", np.int64, 0),
+        ("cls", np.int64, 0),
+        ("ordinal", np.int64, 0),
+        ("attempt", np.int64, 0),
+        ("failures", np.int64, 0),
+        ("start_failures", np.int64, 0),
+        ("preemptions", np.int64, 0),
+        ("queued_at", np.int64, 0),
+        ("release_at", np.int64, 0),
+        ("placed_at", np.int64, 0),
+        ("started_at", np.int64, 0),
+        ("started_seq", np.int64, 0),
+        ("first_started", np.int64, 0),
+        ("checkpoint_at", np.int64, 0),
+        ("step", np.int64, 0),
+        ("total_steps", np.int64, 0),
+        ("sums", np.int64, len(SUMS)),
+        ("spent", np.int64, len(SUMS)),
+        ("lost", np.int64, 0),
+    )
+    phase: Ints
+    """Index in ``PHASES``."""
+    queue: Ints
+    cls: Ints
+    ordinal: Ints
+    """Place in line by submission; kept over preemption."""
+    attempt: Ints
+    """Number of the newest attempt; 0 before the first."""
+    failures: Ints
+    start_failures: Ints
+    preemptions: Ints
+    queued_at: Ints
+    release_at: Ints
+    """When a waiting job is queued again."""
+    placed_at: Ints
+    started_at: Ints
+    """When the current attempt was confirmed; 0 before."""
+    started_seq: Ints
+    first_started: Ints
+    checkpoint_at: Ints
+    """Last checkpoint of the current attempt; 0 for none."""
+    step: Ints
+    total_steps: Ints
+    sums: Ints
+    """What the live attempt takes, in ``SUMS`` order."""
+    spent: Ints
+    """Resource-milliseconds of ended attempts, in ``SUMS`` order."""
+    lost: Ints
+    """Milli-GPU milliseconds of work lost to preemption and lost nodes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.spec: list[Job | None] = []
+        self.group: list[Group | None] = []
+        self.placement: list[Placement] = []
+        self.stop: list[tuple[Cause, StopReason | None] | None] = []
+        """(cause, reason) of a requested stop of the current attempt."""
+        self.reason: list[Refusal | None] = []
+        """Why this very job waits, where that is not the reason of its group."""
+        self.hold: list[Hold | None] = []
+        self.last_end: list[AttemptEnded | None] = []
+
+    def put(self, job: Job, group: Group, ordinal: int) -> int:
+        """Add a job; returns its row."""
+        row = self.add(job.id)
+        self.fill(row, job, group)
+        self.ordinal[row] = ordinal
+        return row
+
+    def fill(self, row: int, job: Job, group: Group) -> None:
+        """Set what follows from the spec in a row of its own; everything else is as for a job just submitted."""
+        here = slice(row, row + 1)
+        self.spec[here], self.group[here], self.placement[here] = [job], [group], [()]
+        self.stop[here], self.reason[here], self.hold[here], self.last_end[here] = [None], [None], [None], [None]
+        self.queue[row] = group.queue
+        self.cls[row] = job.priority.cls
+
+    def job(self, row: int) -> Job:
+        """The spec in a row that is in use."""
+        spec = self.spec[row]
+        if spec is None:
+            raise KeyError(f"job row {row} is free")
+        return spec
+
+    def group_of(self, row: int) -> Group:
+        """The group a job belongs to while it is pending."""
+        group = self.group[row]
+        if group is None:
+            raise KeyError(f"job row {row} is free")
+        return group
+
+    def phase_of(self, row: int) -> JobPhase:
+        """The phase as a name."""
+        return PHASES[int(self.phase[row])]
+
+    def attempt_id(self, row: int) -> AttemptId:
+        """The newest attempt."""
+        return AttemptId(self.id_of(row), int(self.attempt[row]))
+
+
+def task_need(job: Job, task: TaskPlacement) -> tuple[int, int, int, int]:
+    """Flat resources of one placed task."""
+    return job.roles[task.role].request.flat
+
+
+def placed_sums(job: Job, placement: Placement) -> tuple[int, int, int]:
+    """What a placement takes in all, in ``SUMS`` order."""
+    needs = [task_need(job, task) for task in placement]
+    gpu = sum(len(task.devices) * task.gpu_milli for task in placement)
+    return sum(n[CPU] for n in needs), sum(n[MEMORY] for n in needs), gpu
