@@ -1,0 +1,196 @@
+"""From manifests to the vocabulary. A job's id and instants depend on when it was accepted: they are arguments."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import product
+from pathlib import PurePosixPath
+from typing import Any
+
+from fairway.faces.manifests.schema import (
+    AmountSpec,
+    ArraySpec,
+    JobSpec,
+    PoolSpec,
+    QueueSpec,
+    RequestSpec,
+    ServiceSpec,
+    WorkersSpec,
+)
+from fairway.faces.manifests.units import GpuCount, Moment
+from fairway.model.facts import Fact, JobSubmitted, PoolSet, QueueSet, ServiceSet
+from fairway.model.ids import JobId, NodeId, PoolId, QueueId, ServiceId
+from fairway.model.job import ArrayIndex, Job, Retry, Role
+from fairway.model.money import MicroDollars
+from fairway.model.node import Node, Topology
+from fairway.model.offer import Pool
+from fairway.model.queue import Queue
+from fairway.model.resources import Accelerator, Amount, Request
+from fairway.model.service import Service
+from fairway.model.time import Instant
+
+SHELL = ("/bin/sh", "-c")
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who hands in a manifest, and the folder that relative working directories start from."""
+
+    user: str = ""
+    base: str = ""
+
+    def folder(self, workdir: str) -> str:
+        """Where a task runs: ``workdir`` seen from the caller's folder, which is also the default."""
+        return str(PurePosixPath(self.base, workdir)) if self.base or workdir else ""
+
+
+def facts_of(spec: JobSpec | ServiceSpec | QueueSpec | PoolSpec, seq: int, now: Instant, caller: Caller) -> list[Fact]:
+    """What a manifest that was accepted as number ``seq`` at ``now`` makes known."""
+    match spec:
+        case JobSpec():
+            return [JobSubmitted(job) for job in jobs_of(spec, seq, now, caller)]
+        case ServiceSpec():
+            return [ServiceSet(service_of(spec, caller))]
+        case QueueSpec():
+            return [QueueSet(queue_of(spec))]
+        case PoolSpec():
+            return [PoolSet(pool_of(spec))]
+
+
+def jobs_of(spec: JobSpec, seq: int, now: Instant, caller: Caller) -> list[Job]:
+    """The job, or one for each element of an array. Ids: ``train-17``, ``sweep-18.3``."""
+    stem = f"{spec.name}-{seq}"
+    base = Job(
+        id=JobId(stem),
+        name=spec.name,
+        queue=QueueId(spec.queue),
+        roles=_roles(spec),
+        priority=spec.priority,
+        user=caller.user,
+        command=_program(spec.command, spec.script),
+        env=tuple(sorted(spec.env.items())),
+        workdir=caller.folder(spec.workdir),
+        submitted=now,
+        not_before=_instant(spec.not_before, now),
+        deadline=_instant(spec.deadline, now),
+        max_runtime=spec.max_runtime,
+        estimate=spec.estimate,
+        grace=spec.grace,
+        retry=Retry(spec.retries.limit, spec.retries.backoff, spec.retries.backoff_max, spec.retries.start_limit),
+        labels=tuple(sorted(spec.labels.items())),
+        checkpoints=spec.checkpoints,
+    )
+    if spec.array is None:
+        return [base]
+    size = spec.array.points
+    return [_element(base, stem, index, size, point) for index, point in enumerate(points(spec.array))]
+
+
+def points(array: ArraySpec) -> Iterator[dict[str, Any]]:
+    """The parameters of each element, in order: of a grid, the last name varies fastest."""
+    if not array.parameters:
+        yield from ({} for _ in range(array.size or 0))
+    elif isinstance(array.parameters, list):
+        yield from array.parameters
+    else:
+        names = list(array.parameters)
+        yield from (dict(zip(names, values, strict=True)) for values in product(*array.parameters.values()))
+
+
+def _element(base: Job, stem: str, index: int, size: int, point: dict[str, Any]) -> Job:
+    texts = {name: str(value) for name, value in point.items()}
+    words = {f"{{{name}}}": text for name, text in (*texts.items(), ("index", str(index)))}
+
+    def fill(text: str) -> str:
+        for word, value in words.items():
+            text = text.replace(word, value)
+        return text
+
+    env = {name: fill(value) for name, value in base.env}
+    env |= {f"FAIRWAY_PARAM_{name.upper()}": text for name, text in texts.items()}
+    return replace(
+        base,
+        id=JobId(f"{stem}.{index}"),
+        command=tuple(fill(word) for word in base.command),
+        roles=tuple(replace(role, command=tuple(fill(word) for word in role.command)) for role in base.roles),
+        env=tuple(sorted(env.items())),
+        array=ArrayIndex(stem, index, size),
+    )
+
+
+def request_of(spec: RequestSpec) -> Request:
+    """What one task needs."""
+    gpus = spec.gpus if spec.gpus is not None else GpuCount(1 if spec.gpu_memory else 0)
+    return Request(
+        cpu_milli=spec.cpu,
+        memory_mib=spec.memory,
+        gpus=gpus.devices,
+        gpu_milli=gpus.milli,
+        gpu_memory_mib=spec.gpu_memory,
+        accelerators=tuple(Accelerator(each.type, each.speed) for each in spec.accelerators),
+        disk_mib=spec.disk,
+        network_mbps=spec.network,
+    )
+
+
+def service_of(spec: ServiceSpec, caller: Caller) -> Service:
+    """A service as declared."""
+    return Service(
+        id=ServiceId(spec.name),
+        queue=QueueId(spec.queue),
+        replicas=spec.replicas,
+        min_replicas=spec.min_replicas,
+        max_replicas=spec.max_replicas,
+        request=request_of(spec.request),
+        priority=spec.priority,
+        command=_program(spec.command, spec.script),
+        env=tuple(sorted(spec.env.items())),
+        workdir=caller.folder(spec.workdir),
+    )
+
+
+def queue_of(spec: QueueSpec) -> Queue:
+    """A queue as declared."""
+    return Queue(QueueId(spec.name), spec.weight, _amount(spec.quota), _amount(spec.borrow), spec.max_pending)
+
+
+def pool_of(spec: PoolSpec) -> Pool:
+    """A pool as declared; the id of its shape is only a template."""
+    shape = spec.shape
+    node = Node(
+        id=NodeId(spec.name),
+        cpu_milli=shape.cpu,
+        memory_mib=shape.memory,
+        disk_mib=shape.disk,
+        network_mbps=shape.network,
+        gpus=shape.gpus,
+        gpu_type=shape.accelerator,
+        gpu_memory_mib=shape.gpu_memory,
+        topology=Topology(region=shape.region, zone=shape.zone),
+        lifecycle=shape.lifecycle,
+        pool=PoolId(spec.name),
+        hourly=MicroDollars(shape.hourly),
+    )
+    return Pool(PoolId(spec.name), node, spec.min, spec.max)
+
+
+def _roles(spec: JobSpec) -> tuple[Role, ...]:
+    if not spec.roles:
+        return (_role("main", spec.workers or WorkersSpec(min=1, max=1), spec.request, ()),)
+    return tuple(_role(r.name, r.workers, r.request, _program(r.command, r.script)) for r in spec.roles)
+
+
+def _role(name: str, workers: WorkersSpec, request: RequestSpec, command: tuple[str, ...]) -> Role:
+    least = None if workers.min == workers.max else workers.min
+    return Role(name, workers.max, request_of(request), least, command)
+
+
+def _program(command: tuple[str, ...], script: str) -> tuple[str, ...]:
+    return (*SHELL, script) if script else command
+
+
+def _instant(moment: Moment | None, now: Instant) -> Instant | None:
+    return None if moment is None else moment.on(now)
+
+
+def _amount(spec: AmountSpec) -> Amount:
+    return Amount(cpu_milli=spec.cpu, memory_mib=spec.memory, gpu_milli=spec.gpus)
