@@ -1,0 +1,150 @@
+"""What faces show: one frozen value for each job, queue, node and service, as of the turn that last changed it.
+
+Times are milliseconds. Values that grow while nothing happens (a wait, a run, GPU time) are given as of ``as_of``, and
+exactly for any later instant by the methods that take ``now``.
+"""
+
+from dataclasses import dataclass
+
+from fairway.model.ids import ExecutorId, JobId, NodeId, PoolId, QueueId, ServiceId
+from fairway.model.phases import Cause, JobPhase, Reach
+from fairway.model.resources import Amount
+from fairway.model.time import Instant
+
+
+@dataclass(frozen=True, slots=True)
+class JobStatus:
+    """A job and its newest attempt."""
+
+    id: JobId
+    name: str
+    queue: QueueId
+    user: str
+    priority: str
+    phase: JobPhase
+    attempt: int
+    """Number of the newest attempt; 0 before the first."""
+    tasks: int
+    request: str
+    """What a full start needs, as a sentence fragment."""
+    as_of: Instant
+    submitted: Instant
+    queued: Instant
+    """When it was last put in line."""
+    reason: str = ""
+    """Why it waits or stops, as a sentence; empty while it starts or runs."""
+    tier: str = ""
+    """The reason's tier (``no room now`` ...); empty without a reason."""
+    until: Instant | None = None
+    """When a waiting job is put in line."""
+    first_started: Instant | None = None
+    started: Instant | None = None
+    """When the newest attempt was confirmed to run."""
+    ended: Instant | None = None
+    nodes: tuple[NodeId, ...] = ()
+    devices: tuple[str, ...] = ()
+    """Devices of the live attempt, as ``node:index``."""
+    gpu_milli: int = 0
+    """Milli-GPUs that the live attempt holds, or that a full start asks for."""
+    failures: int = 0
+    preemptions: int = 0
+    lost_gpu_ms: int = 0
+    """Milli-GPU milliseconds of work lost to preemption and lost nodes."""
+    gpu_ms: int = 0
+    """Milli-GPU milliseconds used, the live attempt included, as of ``as_of``."""
+    step: int = 0
+    total: int = 0
+    checkpoint_at: Instant | None = None
+    deadline: Instant | None = None
+    exit_code: int | None = None
+    signal: int | None = None
+    cause: Cause | None = None
+    """Of the end of the job; of a live job, of its last attempt that ended."""
+    message: str = ""
+    array: str = ""
+    """``name[index]`` of an array's element."""
+    service: ServiceId | None = None
+    virtual: bool = False
+    """Whether it runs on devices that are declared rather than found."""
+
+    @property
+    def wait_ms(self) -> int:
+        """``wait_at(as_of)``."""
+        return self.wait_at(self.as_of)
+
+    @property
+    def run_ms(self) -> int:
+        """``run_at(as_of)``."""
+        return self.run_at(self.as_of)
+
+    def wait_at(self, now: int) -> int:
+        """From submission to its first start, or to its end or ``now`` where it never started."""
+        until = self.first_started or self.ended or now
+        return max(until - self.submitted, 0)
+
+    def run_at(self, now: int) -> int:
+        """How long its newest attempt has run, or ran."""
+        return max((self.ended or now) - self.started, 0) if self.started else 0
+
+    def gpu_ms_at(self, now: int) -> int:
+        """Milli-GPU milliseconds used up to ``now``."""
+        return self.gpu_ms + (self.gpu_milli * max(now - self.as_of, 0) if self.phase.live else 0)
+
+
+@dataclass(frozen=True, slots=True)
+class QueueStatus:
+    """A queue; everything counted includes the queues below it."""
+
+    id: QueueId
+    weight: float
+    quota: Amount
+    limit: Amount
+    """The most it may use; ``None`` where there is no limit."""
+    used: Amount
+    pending: int
+    running: int
+    max_pending: int
+    as_of: Instant
+    gpu_ms: int = 0
+    """Milli-GPU milliseconds used, live attempts included, as of ``as_of``."""
+    own_pending: int = 0
+    """Jobs of this very queue that wait: what ``max_pending`` limits."""
+
+    def gpu_ms_at(self, now: int) -> int:
+        """Milli-GPU milliseconds used up to ``now``."""
+        return self.gpu_ms + (self.used.gpu_milli or 0) * max(now - self.as_of, 0)
+
+    def gpu_hours_at(self, now: int) -> float:
+        """GPU-hours used up to ``now``."""
+        return self.gpu_ms_at(now) / 3_600_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class NodeStatus:
+    """A node. ``total`` and ``free`` are in the order of ``resources.FLAT``."""
+
+    id: NodeId
+    executor: ExecutorId
+    total: tuple[int, ...]
+    free: tuple[int, ...]
+    gpu_type: str
+    gpu_memory_mib: int
+    devices_free: tuple[int, ...]
+    """Free milli-GPUs of each device."""
+    virtual: bool
+    reach: Reach
+    cordoned: bool
+    jobs: tuple[JobId, ...]
+    pool: PoolId | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceStatus:
+    """A service and how many of its replicas run."""
+
+    id: ServiceId
+    queue: QueueId
+    replicas: int
+    """How many it wants."""
+    running: int
+    jobs: tuple[JobId, ...]
