@@ -16,16 +16,13 @@ from fairway.state.tables import CPU, MEMORY
 
 def leftovers(snap: Snapshot, trial: Trial, request: Request, rows: Ints) -> Floats:
     """(3, R): GPU, memory and CPU each row would have left after one task, as a share of the largest node's."""
-    largest = np.maximum(snap.nodes.total[: snap.nodes.height].max(axis=0), 1)
-    most_gpu = max(int(snap.nodes.gpu_count[: snap.nodes.height].max()) * 1000, 1)
+    largest, most_gpu = snap.nodes.largest
+    left = np.empty((3, len(rows)), np.float64)
     taken = milli_per_device(snap.nodes, request)[rows] * request.gpus if request.gpus else 0
-    return np.stack(
-        (
-            (trial.gpu_free[rows] - taken) / most_gpu,
-            (trial.free[rows, MEMORY] - request.memory_mib) / largest[MEMORY],
-            (trial.free[rows, CPU] - request.cpu_milli) / largest[CPU],
-        )
-    )
+    np.divide(trial.gpu_free[rows] - taken, most_gpu, out=left[0])
+    np.divide(trial.free[rows, MEMORY] - request.memory_mib, largest[MEMORY], out=left[1])
+    np.divide(trial.free[rows, CPU] - request.cpu_milli, largest[CPU], out=left[2])
+    return left
 
 
 def best_fit(left: Floats, weights: Weights) -> Floats:

@@ -62,6 +62,15 @@ class NodeTable(Table[NodeId]):
         """Derived, (N, D): free milli-GPUs of each device; 0 beyond the node's last."""
         self.types: dict[str, int] = {}
         self.executors: dict[str, int] = {}
+        self._largest: tuple[tuple[int, ...], int] | None = None
+
+    @property
+    def largest(self) -> tuple[tuple[int, ...], int]:
+        """The most of each flat resource, and of milli-GPUs, that any one node has in all; at least 1 each."""
+        if self._largest is None:
+            flat = self.total[: self.height].max(axis=0, initial=1)
+            self._largest = tuple(flat.tolist()), max(int(self.gpu_count[: self.height].max(initial=0)) * WHOLE, 1)
+        return self._largest
 
     def put(self, node: Node) -> int:
         """Add a node, or take over its new totals; what runs there keeps its share. Returns the row."""
@@ -88,6 +97,7 @@ class NodeTable(Table[NodeId]):
         self.device_free[row] = self._whole(row)
         self.device_free[row, : len(used_devices)] -= used_devices
         self.reach[row] = Reach.UP
+        self._largest = None
         self._sum_up(row)
         return row
 
@@ -110,7 +120,8 @@ class NodeTable(Table[NodeId]):
 
     def take(self, row: int, flat: tuple[int, ...], devices: tuple[int, ...], milli: int, sign: int = 1) -> None:
         """Take a task's share off a node's free capacity; ``sign=-1`` gives it back."""
-        self.free[row] -= np.multiply(flat, sign)
+        if any(flat):
+            self.free[row] -= np.multiply(flat, sign)
         for device in devices:
             self.device_free[row, device] -= sign * milli
         if devices:
