@@ -17,6 +17,7 @@ from fairway.engine.status import JobStatus, NodeStatus, QueueStatus, ServiceSta
 from fairway.engine.story import end_sentence, sentence
 from fairway.model.ids import JobId, NodeId, QueueId, ServiceId
 from fairway.model.job import Job
+from fairway.model.offer import Pool
 from fairway.model.phases import JobPhase
 from fairway.model.service import Service
 from fairway.model.time import Instant
@@ -43,6 +44,7 @@ class ReadModel:
         self._queues = _Queues()
         self._services: dict[ServiceId, ServiceStatus] = {}
         self._service_specs: dict[ServiceId, Service] = {}
+        self._pools: tuple[Pool, ...] = ()
         self._specs: dict[JobId, Job] = {}
         self._stories: dict[JobId, Story] = {}
         self._ended: dict[JobId, None] = {}
@@ -80,6 +82,14 @@ class ReadModel:
         """Every service, by id."""
         return sorted(self._services.copy().values(), key=lambda service: service.id)
 
+    def service_spec(self, service: ServiceId) -> Service | None:
+        """A service as declared; None when there is none of that name."""
+        return self._service_specs.get(service)
+
+    def pools(self) -> list[Pool]:
+        """Every pool, by id."""
+        return sorted(self._pools, key=lambda pool: pool.id)
+
     def story(self, job: JobId) -> Story:
         """(when, sentence) of what was decided about a job and of how its attempts ended, oldest first."""
         return self._stories.get(job, ())
@@ -108,6 +118,7 @@ class ReadModel:
         self._queues.fold(state, at, everything=first)
         for service in services:
             self._service(state, service)
+        self._pools = tuple(state.pools.values())
         self._tell(state)
         self._forget_old()
         self.published = (seq, at, state.epoch)

@@ -82,6 +82,11 @@ class Inbox:
         """``put_many`` for coroutines; those that wait at the same time share one transaction."""
         return await asyncio.wrap_future(self._hand_in(entries))
 
+    def number_of(self, token: str) -> int | None:
+        """The sequence number of the row that was put with ``token``; None when there is none."""
+        rows = self._database.read("SELECT seq FROM inbox WHERE token = ?", token)
+        return rows[0][0] if rows else None
+
     def waiting(self) -> int:
         """Rows that no leader has moved into the journal yet."""
         sql = "SELECT count(*) FROM inbox WHERE seq > coalesce((SELECT max(up_to) FROM consumed), 0)"
