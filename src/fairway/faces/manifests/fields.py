@@ -16,7 +16,7 @@ from fairway.model.job import Priority
 from fairway.model.time import Duration
 
 MOST_TASKS = 100_000
-MOST_ELEMENTS = 100_000
+MOST_ELEMENTS = 10_000
 MOST_CPU = 100_000 * 1000
 MOST_MIB = 1 << 32
 MOST_GPUS = 4096

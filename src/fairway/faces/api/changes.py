@@ -1,0 +1,80 @@
+"""What a manifest would change: field by field, against what is published."""
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+from fairway.engine.readmodel import ReadModel
+from fairway.faces.manifests.convert import Caller, pool_of, queue_of, service_of
+from fairway.faces.manifests.schema import JobSpec, Manifest, PoolSpec, QueueSpec, ServiceSpec
+from fairway.model.ids import QueueId
+from fairway.model.resources import Amount
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One field, as text: what it is and what it would be."""
+
+    field: str
+    old: str
+    new: str
+
+
+def changes_of(spec: Manifest, model: ReadModel, caller: Caller) -> tuple[str, tuple[Change, ...]]:
+    """``submitted``, ``created``, ``changed`` or ``unchanged``, and the fields that differ."""
+    match spec:
+        case JobSpec():
+            return "submitted", ()
+        case QueueSpec():
+            return _verdict(_queue(spec, model))
+        case ServiceSpec():
+            declared = service_of(spec, caller)
+            return _verdict(_differences(model.service_spec(declared.id), declared))
+        case PoolSpec():
+            pool = pool_of(spec)
+            before = next((each for each in model.pools() if each.id == pool.id), None)
+            return _verdict(_differences(before, pool))
+
+
+def _verdict(changes: tuple[Change, ...] | None) -> tuple[str, tuple[Change, ...]]:
+    if changes is None:
+        return "created", ()
+    return ("changed" if changes else "unchanged"), changes
+
+
+def _queue(spec: QueueSpec, model: ReadModel) -> tuple[Change, ...] | None:
+    """A published queue says its limit, which is its quota and what it may borrow."""
+    queue = queue_of(spec)
+    status = model.queue(QueueId(spec.name))
+    if status is None:
+        return None
+    pairs = [
+        ("weight", status.weight, queue.weight),
+        *_amounts("quota", status.quota, queue.quota),
+        *_amounts("limit", status.limit, queue.limit),
+        ("max_pending", status.max_pending, queue.max_pending),
+    ]
+    return tuple(Change(name, _text(old), _text(new)) for name, old, new in pairs if old != new)
+
+
+def _amounts(name: str, old: Amount, new: Amount) -> list[tuple[str, Any, Any]]:
+    return [
+        (f"{name}.{field.name}", getattr(old, field.name) or None, getattr(new, field.name) or None)
+        if name == "quota"  # nothing guaranteed and a guarantee of nothing are the same
+        else (f"{name}.{field.name}", getattr(old, field.name), getattr(new, field.name))
+        for field in fields(Amount)
+    ]
+
+
+def _differences(old: Any, new: Any) -> tuple[Change, ...] | None:
+    if old is None:
+        return None
+    found = [(field.name, getattr(old, field.name), getattr(new, field.name)) for field in fields(new)]
+    return tuple(Change(name, _text(before), _text(after)) for name, before, after in found if before != after)
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, tuple):
+        return " ".join(_text(item) for item in value) or "none"
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,287 @@
+"""What people ask for, checked and put into the durable inbox in one step: all of it, or nothing.
+
+Nothing is acknowledged before it is on the disk. A token makes a repetition harmless: the same token again gets the same
+answer, however many control planes have come and gone in between.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from fairway.adapters.stores.inbox import Entry, Inbox
+from fairway.decide.admit import validate
+from fairway.engine.status import JobStatus
+from fairway.faces.api.changes import Change, changes_of
+from fairway.faces.api.present import Accepted, Present
+from fairway.faces.api.unfit import Fitting
+from fairway.faces.errors import several
+from fairway.faces.manifests.complaints import InvalidManifest
+from fairway.faces.manifests.convert import Caller, facts_of, jobs_of
+from fairway.faces.manifests.read import Declared
+from fairway.faces.manifests.schema import JobSpec, QueueSpec
+from fairway.model.errors import Conflict, FairwayError, InvalidField, NotFound, Refused
+from fairway.model.facts import CancelAsked, Fact, Facts, NodeCordoned, ServiceRemoved
+from fairway.model.ids import JobId, NodeId, QueueId, ServiceId, ancestry
+from fairway.model.job import Job
+from fairway.model.resources import WHOLE
+from fairway.model.time import Instant
+from fairway.state.frames import encode
+from fairway.state.groups import shape_of
+
+
+class QueueFull(Refused):
+    """A queue takes no more: the same request may be accepted later."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What to do with manifests: only say what would change, or accept jobs that cannot run on what there is."""
+
+    caller: Caller = Caller()
+    token: str | None = None
+    dry_run: bool = False
+    allow_unfit: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What became, or would become, of one manifest."""
+
+    kind: str
+    name: str
+    action: str
+    """``submitted``, ``created``, ``changed`` or ``unchanged``; with a dry run what would be."""
+    id: str | None = None
+    jobs: int = 0
+    """How many jobs it makes: the ids of an array's are ``<id>.0`` and on."""
+    changes: tuple[Change, ...] = ()
+    warning: str = ""
+
+    def shape(self) -> dict[str, Any]:
+        """As the API answers it."""
+        changes = [{"field": each.field, "from": each.old, "to": each.new} for each in self.changes]
+        ids = [self.id] if self.jobs == 1 and self.id else []
+        if self.jobs > 1 and self.id:
+            ids = [f"{self.id}.{index}" for index in range(self.jobs)]
+        return {
+            "kind": self.kind,
+            "name": self.name,
+            "action": self.action,
+            "id": self.id,
+            "jobs": ids,
+            "count": self.jobs,
+            "changes": changes,
+            "warning": self.warning,
+        }
+
+
+@dataclass(slots=True)
+class _Batch:
+    """What the manifests of one request add up to, while they are checked in order."""
+
+    queues: dict[QueueId, int] = field(default_factory=dict[QueueId, int])
+    """Declared here, with their ``max_pending``."""
+    coming: dict[QueueId, int] = field(default_factory=dict[QueueId, int])
+    errors: list[FairwayError] = field(default_factory=list[FairwayError])
+
+
+class Intake:
+    """The way into one control plane."""
+
+    def __init__(self, inbox: Inbox, present: Present) -> None:
+        self._inbox = inbox
+        self._present = present
+        self._fitting = Fitting()
+
+    async def apply(self, declared: Sequence[Declared], wish: Wish) -> list[Applied]:
+        """Accept manifests. Raises InvalidManifest, NotFound, Refused (each with all errors of its kind): then nothing
+        was accepted; StoreFull, StoreBusy."""
+        now = self._present.clock()
+        repeated = None if wish.dry_run else self._repetition(wish)
+        warnings = [""] * len(declared) if repeated else self._check(declared, now, wish)
+        planned = [changes_of(each.spec, self._present.model, wish.caller) for each in declared]
+        if wish.dry_run:
+            return [
+                _applied(each, None, action, changes, warning)
+                for each, (action, changes), warning in zip(declared, planned, warnings, strict=True)
+            ]
+        numbers = await self._inbox.put_async(_entry(each, i, now, wish) for i, each in enumerate(declared))
+        for each, number in zip(declared, numbers, strict=True):
+            self._expect(each, number)
+        return [
+            _applied(each, number, action, changes, warning)
+            for each, number, (action, changes), warning in zip(declared, numbers, planned, warnings, strict=True)
+        ]
+
+    def _repetition(self, wish: Wish) -> bool:
+        """Whether the token was used: then the checks were passed once, and what they count is the request itself."""
+        return wish.token is not None and self._inbox.number_of(f"{wish.token}/0") is not None
+
+    def _expect(self, each: Declared, number: int) -> None:
+        spec = each.spec
+        if isinstance(spec, JobSpec):
+            stem, jobs = f"{spec.name}-{number}", _count(spec)
+            last = JobId(f"{stem}.{jobs - 1}" if spec.array else stem)
+            if self._present.model.job(last) is None:
+                self._present.accept(stem, Accepted(QueueId(spec.queue), jobs, last))
+        elif isinstance(spec, QueueSpec):
+            self._present.expect_queue(QueueId(spec.name), spec.max_pending)
+
+    # -- checks ---------------------------------------------------------------------------------------------------
+
+    def _check(self, declared: Sequence[Declared], now: Instant, wish: Wish) -> list[str]:
+        """A warning for each manifest, mostly empty. Raises what is wrong with them, the worst kind first."""
+        batch = _Batch()
+        for each in declared:
+            if isinstance(each.spec, QueueSpec):
+                batch.queues |= {name: 1_000_000 for name in ancestry(QueueId(each.spec.name)) if name}
+        for each in declared:
+            if isinstance(each.spec, QueueSpec):
+                batch.queues[QueueId(each.spec.name)] = each.spec.max_pending
+        warnings = [self._check_one(each, now, wish, batch) for each in declared]
+        for kind in (InvalidField, NotFound, Refused):
+            found = [error for error in batch.errors if isinstance(error, kind)]
+            if found:
+                invalid = [error for error in found if isinstance(error, InvalidField)]
+                raise InvalidManifest(invalid) if invalid else several(found)
+        return warnings
+
+    def _check_one(self, each: Declared, now: Instant, wish: Wish, batch: _Batch) -> str:
+        spec = each.spec
+        if isinstance(spec, QueueSpec) or not hasattr(spec, "queue"):
+            return ""
+        queue = QueueId(spec.queue)
+        limit = batch.queues.get(queue, self._present.max_pending(queue))
+        if limit is None:
+            where = each.document.error(("queue",), "").field
+            batch.errors.append(self._present.unknown_queue(queue, where, batch.queues))
+        if not isinstance(spec, JobSpec):
+            return ""
+        job = jobs_of(spec, 0, now, wish.caller)[0]
+        for wrong in validate(job):
+            batch.errors.append(each.document.error(_loc(wrong.field, spec), wrong.message))
+        if limit is not None:
+            self._check_room(each, queue, limit, batch)
+        unfit = self._unfit(job)
+        if unfit and not wish.allow_unfit:
+            where = each.document.error(("request",), "").field
+            text = f"{unfit}; ask for less, or queue it all the same with --force (allow_unfit)"
+            batch.errors.append(Refused(text, where))
+        return unfit
+
+    def _check_room(self, each: Declared, queue: QueueId, limit: int, batch: _Batch) -> None:
+        assert isinstance(each.spec, JobSpec)
+        jobs = _count(each.spec)
+        used = self._present.pending(queue) + batch.coming.get(queue, 0)
+        batch.coming[queue] = batch.coming.get(queue, 0) + jobs
+        if used + jobs > limit:
+            where = each.document.error(("queue",), "").field
+            text = f"queue {queue} is full: {used} of {limit} jobs wait and this adds {jobs}; wait, cancel some, or raise max_pending"
+            batch.errors.append(QueueFull(text, where))
+
+    def _unfit(self, job: Job) -> str:
+        """Why a job could never start on what there is; empty when it could."""
+        never = self._fitting.never(job, self._present.model.nodes(), self._present.model.pools())
+        if never is not None:
+            return str(never)
+        cpu, memory, gpu = shape_of(job).least_sums
+        for status in self._present.limits(job.queue):
+            limit = status.limit
+            for need, most, unit, size in (
+                (gpu, limit.gpu_milli, "GPUs", WHOLE),
+                (cpu, limit.cpu_milli, "CPUs", 1000),
+                (memory, limit.memory_mib, "MiB", 1),
+            ):
+                if most is not None and need > most:
+                    who = f"queue {status.id}" if status.id else "everybody together"
+                    return f"never fits: needs {need / size:g} {unit}, and {who} may use {most / size:g} at most"
+        return ""
+
+    # -- other wishes ---------------------------------------------------------------------------------------------
+
+    async def cancel(self, names: Sequence[str], by: str) -> tuple[list[JobStatus], list[FairwayError]]:
+        """Ask for jobs, or all of an array's, to end. Returns those that were asked, and why others were not."""
+        asked: dict[str, JobStatus] = {}
+        errors: list[FairwayError] = []
+        for name in names:
+            try:
+                found = await self._cancellable(name)
+            except FairwayError as error:
+                errors.append(error)
+            else:
+                asked.update((status.id, status) for status in found)
+        if asked:
+            await self._put([CancelAsked(status.id, by) for status in asked.values()])
+        return list(asked.values()), errors
+
+    async def _cancellable(self, name: str) -> list[JobStatus]:
+        elements = self._present.elements(name) or [await self._present.job(name)]
+        live = [status for status in elements if not status.phase.ended]
+        if not live:
+            phase = elements[0].phase.value
+            what = "its jobs have all ended" if len(elements) > 1 else f"it has already {_ENDED[phase]}"
+            raise Conflict(f"{name} cannot be cancelled: {what}", "job")
+        return live
+
+    async def cordon(self, node: str, on: bool) -> None:
+        """Place nothing more on a node, or place there again. Raises NotFound."""
+        known = [status.id for status in self._present.model.nodes()]
+        if node not in known:
+            raise NotFound(f"no node {node!r}; there {'is' if len(known) == 1 else 'are'} {_listed(known)}", "node")
+        await self._put([NodeCordoned(NodeId(node), on)])
+
+    async def remove_service(self, service: str) -> None:
+        """Stop a service and forget it. Raises NotFound."""
+        known = [status.id for status in self._present.model.services()]
+        if service not in known:
+            raise NotFound(
+                f"no service {service!r}; there {'is' if len(known) == 1 else 'are'} {_listed(known)}", "service"
+            )
+        await self._put([ServiceRemoved(ServiceId(service))])
+
+    async def _put(self, facts: Sequence[Fact]) -> None:
+        await self._inbox.put_async([Entry(None, encode(Facts(self._present.clock(), tuple(facts))))])
+
+
+_ENDED = {"succeeded": "succeeded", "failed": "failed", "cancelled": "been cancelled"}
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:8]) + (", ..." if len(names) > 8 else "") if names else "none"
+
+
+def _count(spec: JobSpec) -> int:
+    return spec.array.points if spec.array else 1
+
+
+def _entry(each: Declared, index: int, now: Instant, wish: Wish) -> Entry:
+    def body(seq: int) -> bytes:
+        return encode(Facts(now, tuple(facts_of(each.spec, seq, now, wish.caller))))
+
+    said: list[Any] = [each.document.value, wish.caller.user, wish.caller.base]
+    same = json.dumps(said, sort_keys=True, default=str).encode()
+    return Entry(f"{wish.token}/{index}" if wish.token else None, body, same=same)
+
+
+def _applied(each: Declared, number: int | None, action: str, changes: tuple[Change, ...], warning: str) -> Applied:
+    spec = each.spec
+    if isinstance(spec, JobSpec):
+        stem = None if number is None else f"{spec.name}-{number}"
+        jobs = _count(spec)
+        return Applied("Job", spec.name, action, stem, jobs, (), warning)
+    return Applied(spec.kind, spec.name, action, spec.name, 0, changes, warning)
+
+
+def _loc(path: str, spec: JobSpec) -> tuple[int | str, ...]:
+    """Where a field of a job stands in its manifest."""
+    if not spec.roles:
+        path = path.removeprefix("roles[0].")
+    names = {"retry": "retries", "count": "workers", "min_count": "workers", "cpu_milli": "cpu", "memory_mib": "memory"}
+    steps: list[int | str] = []
+    for step in path.replace("[", ".[").split("."):
+        if step.startswith("["):
+            steps.append(int(step[1:-1]))
+        else:
+            steps.append(names.get(step, step))
+    return tuple(steps)

@@ -1,0 +1,128 @@
+"""What is known right now: the published read model, and what was accepted but is not in it yet.
+
+An acknowledgement comes when a submission is durable, a moment before the loop has read it. Whoever asks about it in that
+moment waits for it here, and a queue's limit counts it already.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+from fairway.engine.readmodel import ReadModel
+from fairway.engine.status import JobStatus, QueueStatus
+from fairway.faces.manifests.schema import DEFAULT_QUEUE
+from fairway.model.errors import NotFound
+from fairway.model.ids import ROOT, JobId, QueueId, ancestry
+from fairway.model.time import Instant
+
+PATIENCE_S = 3.0
+"""The loop reads its inbox within milliseconds; a longer silence is a fault that the caller should see."""
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A submission on its way: ``last`` is the id of its last job."""
+
+    queue: QueueId
+    jobs: int
+    last: JobId
+
+
+class Present:
+    """The read model of one control plane, and the clock by which growing values are told."""
+
+    def __init__(self, model: ReadModel, clock: Callable[[], Instant]) -> None:
+        self.model = model
+        self.clock = clock
+        self._accepted: dict[str, Accepted] = {}
+        self._queues: dict[QueueId, int] = {}
+        """Queues declared but not published yet, with their ``max_pending``."""
+
+    # -- jobs -----------------------------------------------------------------------------------------------------
+
+    def accept(self, stem: str, submission: Accepted) -> None:
+        """Remember a submission until the loop has read it."""
+        self._accepted[stem] = submission
+
+    async def job(self, name: str) -> JobStatus:
+        """A job by its id. Raises NotFound that names near ones, and the elements of an array."""
+        found = self.model.job(JobId(name))
+        if found is None and name.partition(".")[0] in self._accepted:
+            await self.until(lambda: self.model.job(JobId(name)) is not None)
+            found = self.model.job(JobId(name))
+        if found is None:
+            raise self.unknown_job(name)
+        return found
+
+    def unknown_job(self, name: str) -> NotFound:
+        """The error for a job that is not there."""
+        elements = self.elements(name)
+        if elements:
+            return NotFound(f"{name!r} is an array: name one of its jobs, {elements[0].id} to {elements[-1].id}", "job")
+        jobs = self.model.jobs()
+        called = [status.id for status in jobs if status.name == name][-1:]
+        near = called or get_close_matches(name, [status.id for status in jobs[-5000:]], 1, 0.6)
+        return NotFound(
+            f"no job {name!r}{f'; did you mean {near[0]}?' if near else ': `fairway ps -a` lists them'}", "job"
+        )
+
+    def elements(self, array: str) -> list[JobStatus]:
+        """The jobs of an array, in order."""
+        prefix = f"{array}."
+        found = [status for status in self.model.jobs() if status.id.startswith(prefix) and status.array]
+        return sorted(found, key=lambda status: int(status.id[len(prefix) :]))
+
+    async def until(self, true: Callable[[], bool], patience: float = PATIENCE_S) -> bool:
+        """Wait until something is published; False when it did not happen in time."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + patience
+        pause = 0.002
+        while not true():
+            if loop.time() > end:
+                return False
+            await asyncio.sleep(pause)
+            pause = min(pause * 1.5, 0.05)
+        return True
+
+    # -- queues ---------------------------------------------------------------------------------------------------
+
+    def expect_queue(self, queue: QueueId, max_pending: int) -> None:
+        """Remember a declaration until the loop has read it."""
+        self._queues[queue] = max_pending
+
+    def queue(self, name: str) -> QueueStatus | None:
+        """A queue as published."""
+        return self.model.queue(QueueId(name))
+
+    def max_pending(self, queue: QueueId) -> int | None:
+        """How many jobs may wait in a queue; None when there is no such queue."""
+        status = self.model.queue(queue)
+        if queue in self._queues:
+            if status is not None and status.max_pending == self._queues[queue]:
+                del self._queues[queue]
+            else:
+                return self._queues[queue]
+        if status is not None:
+            return status.max_pending
+        return 1_000_000 if queue in (DEFAULT_QUEUE, ROOT) else None
+
+    def pending(self, queue: QueueId) -> int:
+        """Jobs that wait in this very queue, those on their way included."""
+        arrived = [stem for stem, each in self._accepted.items() if self.model.job(each.last) is not None]
+        for stem in arrived:
+            del self._accepted[stem]
+        status = self.model.queue(queue)
+        coming = sum(each.jobs for each in self._accepted.values() if each.queue == queue)
+        return coming + (status.own_pending if status else 0)
+
+    def unknown_queue(self, name: str, field: str, also: Iterable[str] = ()) -> NotFound:
+        """The error for a queue that is not there."""
+        known = sorted({queue.id for queue in self.model.queues() if queue.id} | {DEFAULT_QUEUE, *also})
+        near = get_close_matches(name, known, 1, 0.5)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known[:8])}; declare it with kind: Queue"
+        return NotFound(f"no queue {name!r}; {hint}", field)
+
+    def limits(self, queue: QueueId) -> list[QueueStatus]:
+        """The queue and those above it, as far as they are published."""
+        return [status for name in ancestry(queue) if (status := self.model.queue(name)) is not None]

@@ -1,0 +1,139 @@
+"""What the API answers, and what ``--json`` prints: plain dictionaries with stable keys, listed here once.
+
+``*_ms`` are milliseconds (instants since the Unix epoch), ``cpu`` cores, ``memory_mib`` MiB, ``gpus`` devices.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+from fairway.engine.status import JobStatus, NodeStatus, QueueStatus, ServiceStatus
+from fairway.model.offer import Pool
+from fairway.model.resources import WHOLE, Amount
+from fairway.model.time import SECOND, Instant
+
+Shape = dict[str, Any]
+
+
+def job(status: JobStatus, now: Instant) -> Shape:
+    """A job as of ``now``."""
+    return {
+        "id": status.id,
+        "name": status.name,
+        "queue": status.queue,
+        "user": status.user,
+        "priority": status.priority,
+        "phase": status.phase.value,
+        "reason": status.reason,
+        "tier": status.tier,
+        "attempt": status.attempt,
+        "tasks": status.tasks,
+        "request": status.request,
+        "array": status.array,
+        "service": status.service,
+        "virtual": status.virtual,
+        "nodes": list(status.nodes),
+        "devices": list(status.devices),
+        "gpus": status.gpu_milli / WHOLE,
+        "submitted_ms": status.submitted,
+        "queued_ms": status.queued,
+        "until_ms": status.until,
+        "first_started_ms": status.first_started,
+        "started_ms": status.started,
+        "ended_ms": status.ended,
+        "deadline_ms": status.deadline,
+        "checkpoint_ms": status.checkpoint_at,
+        "wait_ms": status.wait_at(now),
+        "run_ms": status.run_at(now),
+        "step": status.step,
+        "total": status.total,
+        "failures": status.failures,
+        "preemptions": status.preemptions,
+        "gpu_seconds": gpu_seconds(status.gpu_ms_at(now)),
+        "lost_gpu_seconds": gpu_seconds(status.lost_gpu_ms),
+        "exit_code": status.exit_code,
+        "signal": status.signal,
+        "cause": status.cause.value if status.cause else None,
+        "message": status.message,
+    }
+
+
+def explained(status: JobStatus, story: Iterable[tuple[Instant, str]], now: Instant) -> Shape:
+    """A job with everything that was decided about it."""
+    return {"job": job(status, now), "story": [{"at_ms": at, "what": what} for at, what in story]}
+
+
+def queue(status: QueueStatus, now: Instant) -> Shape:
+    """A queue; what is counted includes the queues below it, but for ``own_pending``."""
+    return {
+        "id": status.id,
+        "weight": status.weight,
+        "quota": amount(status.quota),
+        "limit": amount(status.limit),
+        "used": amount(status.used),
+        "pending": status.pending,
+        "own_pending": status.own_pending,
+        "max_pending": status.max_pending,
+        "running": status.running,
+        "gpu_hours": round(status.gpu_hours_at(now), 6),
+    }
+
+
+def node(status: NodeStatus) -> Shape:
+    """A node: what it has and what is free."""
+    return {
+        "id": status.id,
+        "executor": status.executor,
+        "reach": status.reach.value,
+        "cordoned": status.cordoned,
+        "virtual": status.virtual,
+        "pool": status.pool,
+        "total": _flat(status.total),
+        "free": _flat(status.free),
+        "gpus": len(status.devices_free),
+        "gpus_free": sum(status.devices_free) / WHOLE,
+        "gpu_type": status.gpu_type,
+        "gpu_memory_mib": status.gpu_memory_mib,
+        "devices_free": [milli / WHOLE for milli in status.devices_free],
+        "jobs": list(status.jobs),
+    }
+
+
+def service(status: ServiceStatus) -> Shape:
+    """A service and its replicas."""
+    return {
+        "id": status.id,
+        "queue": status.queue,
+        "replicas": status.replicas,
+        "running": status.running,
+        "jobs": list(status.jobs),
+    }
+
+
+def pool(declared: Pool) -> Shape:
+    """A pool as declared."""
+    shape = declared.shape
+    return {
+        "id": declared.id,
+        "min": declared.min_nodes,
+        "max": declared.max_nodes,
+        "shape": {**_flat(shape.flat), "gpus": shape.gpus, "gpu_type": shape.gpu_type, "hourly": shape.hourly / 1e6},
+    }
+
+
+def amount(value: Amount) -> Shape:
+    """A sum of resources; null where nothing is said."""
+    return {
+        "cpu": None if value.cpu_milli is None else value.cpu_milli / 1000,
+        "memory_mib": value.memory_mib,
+        "gpus": None if value.gpu_milli is None else value.gpu_milli / WHOLE,
+    }
+
+
+def gpu_seconds(milli_ms: int) -> float:
+    """GPU-seconds of milli-GPU milliseconds."""
+    return round(milli_ms / WHOLE / SECOND, 3)
+
+
+def _flat(values: tuple[int, ...]) -> Shape:
+    cpu, memory, disk, network = values
+    return {"cpu": cpu / 1000, "memory_mib": memory, "disk_mib": disk, "network_mbps": network}
