@@ -73,9 +73,10 @@ class MemoryJournal:
         for old in sorted(self.disk.checkpoints)[:-KEPT_CHECKPOINTS]:
             del self.disk.checkpoints[old]
 
-    def newest_checkpoint(self) -> tuple[int, bytes] | None:
-        """(Sequence number, state) of the newest checkpoint."""
-        return max(self.disk.checkpoints.items(), default=None)
+    def newest_checkpoint(self, at_most: int | None = None) -> tuple[int, bytes] | None:
+        """(Sequence number, state) of the newest checkpoint, not above frame ``at_most``."""
+        found = self.disk.checkpoints.items()
+        return max((kept for kept in found if at_most is None or kept[0] <= at_most), default=None)
 
     def crashed(self) -> "MemoryJournal":
         """What a new leader finds after this one was killed at this very moment."""

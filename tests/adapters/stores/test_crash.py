@@ -2,6 +2,7 @@
 
 import random
 import select
+import signal
 import subprocess
 from pathlib import Path
 
@@ -21,7 +22,6 @@ from fairway.adapters.stores.sqlite import SqliteStore
 from fairway.testing.contracts.journal import batch
 path = Path(sys.argv[1])
 store, inbox = SqliteStore.open(path), Inbox(path)
-print("ready")
 while True:
     row = inbox.put(None, b"x" * 300)
     print("row", row)
@@ -37,15 +37,17 @@ while True:
 """Prints what is acknowledged, right after it is."""
 
 
-def read_for(process: "subprocess.Popen[str]", seconds: float) -> list[str]:
-    """The lines that a process prints until ``seconds`` after its first, when it is killed."""
+def killed_after(count: int, microseconds: int, process: "subprocess.Popen[str]") -> list[str]:
+    """The whole lines that a process printed when it was killed, that long after its ``count``-th line."""
     assert process.stdout is not None
-    ready = process.stdout.readline()
-    select.select([], [], [], seconds)  # the moment of death is what is tried here, so it is the time that varies
+    lines = [process.stdout.readline() for _ in range(count)]
+    # The moment of death is what is tried here: anywhere in the few hundred microseconds that one commit takes.
+    select.select([], [], [], microseconds / 1e6)
     process.kill()
     out, err = process.communicate()
-    assert ready == "ready\n", err
-    return [line for line in out.splitlines(keepends=True) if line.endswith("\n")]
+    assert process.returncode == -signal.SIGKILL, err
+    lines += out.splitlines(keepends=True)
+    return [line for line in lines if line.endswith("\n")]
 
 
 @pytest.mark.real
@@ -54,7 +56,8 @@ def test_what_was_acknowledged_before_a_kill_is_there_after_it(tmp_path: Path) -
     moments = random.Random(20)
     highest = {"row": 0, "frame": 0, "checkpoint": 0}
     for kill in range(1, KILLS + 1):
-        for line in read_for(child(LEADER, str(path)), moments.uniform(0, 0.05)):
+        leader = child(LEADER, str(path))
+        for line in killed_after(moments.randint(1, 60), moments.randint(0, 2000), leader):
             name, number = line.split()
             assert int(number) > highest[name]
             highest[name] = int(number)

@@ -195,6 +195,32 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(
     assert len(list(store.tail(0))) == 4
 
 
+def test_an_older_checkpoint_can_be_asked_for(store: SqliteStore) -> None:
+    committed(store, 1, 4)
+    store.checkpoint(2, b"state two")
+    store.checkpoint(4, b"state four")
+    assert [store.newest_checkpoint(seq) for seq in (1, 2, 3, 4)] == [
+        None,
+        (2, b"state two"),
+        (2, b"state two"),
+        (4, b"state four"),
+    ]
+
+
+def test_a_journal_keeps_its_identity_until_frames_are_cut_off(path: Path, tmp_path: Path) -> None:
+    with SqliteStore.open(path) as store:
+        first = store.identity
+        committed(store, 1, 3)
+        assert not store.quarantine_tail()
+    with SqliteStore.open(path) as store:
+        assert store.identity == first
+        spoil(path, "frames", 3)
+        assert store.quarantine_tail().cut == 3
+        assert store.identity != first
+    with SqliteStore.open(tmp_path / "other.db") as other:
+        assert other.identity not in (first, store.identity)
+
+
 def test_only_two_checkpoints_are_kept(store: SqliteStore) -> None:
     committed(store, 1, 4)
     for seq in (1, 2, 3, 4):

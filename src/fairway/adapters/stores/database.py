@@ -12,6 +12,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
+from uuid import uuid4
 from weakref import WeakValueDictionary
 
 from fairway import __version__
@@ -94,6 +95,7 @@ class Database:
                     connection.execute(f"PRAGMA application_id={APPLICATION}")
                     connection.execute(f"PRAGMA user_version={FORMAT}")
                     set_meta(connection, "written_by", __version__)
+                    renew_identity(connection)
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
@@ -194,6 +196,11 @@ def get_meta(connection: sqlite3.Connection, name: str, default: Any = None) -> 
     """A value from the table ``meta``."""
     row = connection.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
     return default if row is None else row[0]
+
+
+def renew_identity(connection: sqlite3.Connection) -> None:
+    """Make this a journal that was never seen before: what was derived from the one it was is derived anew."""
+    set_meta(connection, "identity", uuid4().hex)
 
 
 def set_meta(connection: sqlite3.Connection, name: str, value: Any) -> None:

@@ -14,7 +14,7 @@ from fairway.adapters.stores.database import ReadOnlyDatabase
 from fairway.adapters.stores.errors import REPAIR
 from fairway.model.errors import CorruptJournal, NewerFormat
 from fairway.model.facts import Facts
-from fairway.state.frames import decode
+from fairway.state.frames import MAX_INT, decode
 
 log = logging.getLogger("fairway.store")
 
@@ -88,9 +88,10 @@ def _broken(path: Path, seq: int, what: str) -> str:
     return f"{what}, in {path}; the {seq - 1} before it are intact. To go on from there, {REPAIR}"
 
 
-def newest_checkpoint(database: Readable) -> tuple[int, bytes] | None:
-    """The newest checkpoint that verifies; one that does not is passed over with a warning."""
-    for (seq,) in database.read("SELECT seq FROM checkpoints ORDER BY seq DESC"):
+def newest_checkpoint(database: Readable, at_most: int | None = None) -> tuple[int, bytes] | None:
+    """The newest checkpoint, not above ``at_most``, that verifies; one that does not is passed over with a warning."""
+    top = MAX_INT if at_most is None else at_most
+    for (seq,) in database.read("SELECT seq FROM checkpoints WHERE seq <= ? ORDER BY seq DESC", top):
         body = checkpoint(database, seq)
         if body is not None:
             return seq, body

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from sqlite3 import Connection
 
 from fairway.adapters.stores import reader
+from fairway.adapters.stores.database import renew_identity
 from fairway.adapters.stores.reader import Readable
 from fairway.model.errors import CorruptJournal
 
@@ -58,6 +59,7 @@ def quarantine_tail(database: Readable, connection: Connection) -> Repair:
             connection.execute(f"DELETE FROM {origin} WHERE seq = ?", (seq,))
     if bad:
         connection.execute("DELETE FROM consumed WHERE frame >= ?", (bad,))
+        renew_identity(connection)
     return Repair(bad, frames, checkpoints, inbox, history)
 
 

@@ -12,7 +12,7 @@ from sqlite3 import Connection
 from typing import Any
 
 from fairway.adapters.stores import reader
-from fairway.adapters.stores.database import Database, get_meta, set_meta
+from fairway.adapters.stores.database import Database, get_meta, renew_identity, set_meta
 from fairway.adapters.stores.errors import translated
 from fairway.adapters.stores.lock import StoreLock, this_process
 from fairway.adapters.stores.repair import Repair, quarantine_tail
@@ -87,6 +87,7 @@ def _copy(old: Database, new: Connection) -> Repair:
     what the inbox has already given to the journal."""
     for name, value in old.read("SELECT name, value FROM meta WHERE name != 'written_by'"):
         set_meta(new, name, value)
+    renew_identity(new)
     compacted = get_meta(new, "compacted", 0)
     checkpoints, bad_checkpoints = _verified(old, "checkpoints", _keys(old, "checkpoints"))
     base = max((row[0] for row in checkpoints), default=compacted)

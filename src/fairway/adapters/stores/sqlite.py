@@ -48,6 +48,7 @@ class SqliteStore:
             self.epoch: int = get_meta(connection, "epoch", 0) + 1
             set_meta(connection, "epoch", self.epoch)
             set_meta(connection, "holder", holder)
+            self._identity: str = get_meta(connection, "identity")
 
     @classmethod
     def open(cls, path: Path, *, wait: float | None = None, holder: str | None = None) -> Self:
@@ -85,6 +86,12 @@ class SqliteStore:
             with translated(self._database.path):
                 self._last = _last(self._database.connection)
         return self._last
+
+    @property
+    def identity(self) -> str:
+        """Which journal this is. Another one has another identity, and so has this one after frames were cut off: what
+        was derived from it under its old identity is to be derived anew."""
+        return self._identity
 
     def commit(self) -> None:
         """Make everything appended, and every ``consumed``, durable in one step.
@@ -135,10 +142,10 @@ class SqliteStore:
                 (KEPT_CHECKPOINTS,),
             )
 
-    def newest_checkpoint(self) -> tuple[int, bytes] | None:
-        """(Sequence number, state) of the newest checkpoint that verifies; a damaged one is passed over, with a
-        warning."""
-        return reader.newest_checkpoint(self._database)
+    def newest_checkpoint(self, at_most: int | None = None) -> tuple[int, bytes] | None:
+        """(Sequence number, state) of the newest checkpoint that verifies, not above frame ``at_most``; a damaged one
+        is passed over, with a warning."""
+        return reader.newest_checkpoint(self._database, at_most)
 
     def take(self, limit: int) -> list[InboxRow]:
         """Up to ``limit`` of the inbox's rows that are not consumed, in order; the same again until ``consumed``.
@@ -190,7 +197,9 @@ class SqliteStore:
         self._pending, self._marks, self._last = [], {}, None
         with self._database.transaction() as connection:
             self._fence(connection)
-            return quarantine_tail(self._database, connection)
+            done = quarantine_tail(self._database, connection)
+            self._identity = get_meta(connection, "identity")
+        return done
 
     def close(self) -> None:
         """Let another process lead. What was appended and not committed is dropped. Idempotent."""
