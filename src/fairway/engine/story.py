@@ -44,7 +44,8 @@ def end_sentence(end: EndedAttempt) -> str:
     if end.lost_gpu_ms:
         gpus = end.sums[2]
         text += f"; lost {format_duration(end.lost_gpu_ms // gpus)} x {gpus / WHOLE:g} GPU"
-    return text + (f": {end.outcome.message}" if end.outcome.message else "")
+    told = end.outcome.cause is Cause.PREEMPTED  # its message repeats the line that told it to stop
+    return text if told or not end.outcome.message else f"{text}: {end.outcome.message}"
 
 
 def places(placement: Placement) -> str:
