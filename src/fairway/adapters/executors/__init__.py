@@ -1,0 +1,1 @@
+"""Where attempts run: each module or package here meets ``engine.ports.Executor``."""

@@ -1,0 +1,123 @@
+"""Starting the wrapper of one task, as cheaply as can be: ``posix_spawn``, nothing in Python between fork and exec.
+
+What a wrapper does is in ``task.sh``. Its text is an argument, not a file: a running wrapper is not disturbed when
+Fairway is upgraded under it.
+"""
+
+import os
+import re
+import shutil
+import signal
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+
+SHELL = "/bin/sh"
+NAME = "fairway-task"
+"""The wrapper's $0: its arguments after that are its folder and its rank."""
+
+_SHELL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_EVERY_SIGNAL = tuple(sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}))
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """All that one task needs. ``data_kib`` and ``cgroup`` hold its memory; ``nofile`` is its soft limit of files."""
+
+    folder: str
+    rank: int
+    boot: str
+    workdir: str
+    command: tuple[str, ...]
+    environment: Mapping[str, str]
+    cores: tuple[int, ...] = ()
+    data_kib: int | None = None
+    cgroup: str = ""
+    nofile: int | None = None
+
+
+class Unlaunchable(Exception):
+    """Why a task cannot be started, for people."""
+
+
+@cache
+def script() -> str:
+    """The wrapper without its comments."""
+    text = files("fairway.adapters.executors.local").joinpath("task.sh").read_text(encoding="utf-8")
+    return "\n".join(line for line in text.splitlines() if line and not line.lstrip().startswith("#"))
+
+
+def check(command: Sequence[str], workdir: str, environment: Mapping[str, str]) -> None:
+    """Refuse what cannot work before anything is started. Raises Unlaunchable with what to change."""
+    if not command or not command[0]:
+        raise Unlaunchable("the job has no command: give it one")
+    if not os.path.isabs(workdir):
+        raise Unlaunchable(f"the working directory {workdir!r} is relative: give its full path")
+    if not os.path.isdir(workdir):
+        raise Unlaunchable(f"the working directory {workdir!r} does not exist on this node")
+    for name, value in environment.items():
+        if not name or "=" in name or "\0" in name + value:
+            raise Unlaunchable(f"the environment variable {name!r} has a name or a value that no process can be given")
+    if any("\0" in word for word in command):
+        raise Unlaunchable("the command has an argument with a zero byte, which no process can be given")
+    program = command[0]
+    if "/" not in program:
+        if shutil.which(program, path=environment.get("PATH", "")) is None:
+            raise Unlaunchable(f"no program {program!r} on its PATH ({environment.get('PATH', '')})")
+        return
+    path = os.path.join(workdir, program)
+    if not os.path.isfile(path):
+        raise Unlaunchable(f"there is no program {program!r}" + ("" if os.path.isabs(program) else f" in {workdir}"))
+    if not os.access(path, os.X_OK):
+        raise Unlaunchable(f"the program {program!r} is not executable: chmod +x it")
+
+
+def spawn(launch: Launch) -> int:
+    """Start the wrapper in a session of its own. Returns its process number. Raises OSError.
+
+    It is bound to cores by binding this thread for a moment: affinity is inherited. The program may write to its two
+    logs from any of its processes, so they are opened for appending.
+    """
+    arguments = [
+        SHELL, "-c", script(), NAME, launch.folder, str(launch.rank), launch.boot, launch.workdir,
+        str(launch.data_kib or ""), launch.cgroup, str(launch.nofile or ""),
+        *_with_odd_names(launch.command, launch.environment),
+    ]  # fmt: skip
+    log = f"{launch.folder}/{launch.rank}."
+    append = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+    actions = (
+        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+        (os.POSIX_SPAWN_OPEN, 1, log + "out", append, 0o644),
+        (os.POSIX_SPAWN_OPEN, 2, log + "err", append, 0o644),
+    )
+
+    def start() -> int:
+        return os.posix_spawn(
+            SHELL, arguments, launch.environment,
+            file_actions=actions, setsid=True, setsigmask=(), setsigdef=_EVERY_SIGNAL,
+        )  # fmt: skip
+
+    return _bound(launch.cores, start) if launch.cores else start()
+
+
+def _bound(cores: tuple[int, ...], start: Callable[[], int]) -> int:
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cores)
+    try:
+        return start()
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def _with_odd_names(command: tuple[str, ...], environment: Mapping[str, str]) -> tuple[str, ...]:
+    """A shell drops variables whose names it could not write itself; ``env`` sets those again."""
+    odd = tuple(f"{name}={value}" for name, value in environment.items() if not _SHELL_NAME.fullmatch(name))
+    return ("env", *odd, *command) if odd else command
+
+
+def is_wrapper(arguments: Sequence[str]) -> tuple[str, int] | None:
+    """The folder and the rank that a process with these arguments is the wrapper of; None when it is none."""
+    if len(arguments) < 6 or arguments[1] != "-c" or arguments[3] != NAME or not arguments[5].isdecimal():
+        return None
+    return arguments[4], int(arguments[5])

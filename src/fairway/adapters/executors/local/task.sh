@@ -1,0 +1,35 @@
+# Runs one task of an attempt, at most once, and leaves its exit status in a file. Comments are stripped at load.
+#
+#   fairway-task FOLDER RANK BOOT WORKDIR DATA_KIB CGROUP NOFILE PROGRAM [ARGUMENT]...
+#
+# It must cost about a millisecond, so it starts no program but the task's. It must outlive the SIGTERM that is sent to
+# the whole group, so it catches it; a subshell's traps are the default ones again, so the program does not ignore it.
+# `set -C` makes `>` create a file or fail (O_EXCL): whoever creates the claim runs the program, and nobody after it.
+set -C
+dir=$1 rank=$2 boot=$3 workdir=$4 data=$5 cgroup=$6 nofile=$7
+shift 7
+# The shell's own words ("Terminated") are not the program's output.
+exec 3>&2 2>/dev/null
+trap : TERM INT HUP
+read -r stat < /proc/self/stat
+echo "$stat $boot" > "$dir/$rank.claim" || exit 0
+# A stop is written down before anything is signalled, and looked for after the claim: one of the two sees the other.
+if [ -e "$dir/stop" ]; then echo stopped > "$dir/$rank.exit"; exit 143; fi
+(
+  exec 2>&3 3>&-
+  # Only a program that was not reached leaves through this trap: `exec` does not come back.
+  trap 'echo "unrun $why $?" > "$dir/$rank.exit"' EXIT
+  why=limit
+  if [ "$cgroup" ]; then echo 0 >| "$cgroup/cgroup.procs" || exit 1; fi
+  if [ "$data" ]; then ulimit -d "$data" || exit 1; fi
+  if [ "$nofile" ]; then ulimit -S -n "$nofile" || exit 1; fi
+  why=workdir
+  cd "$workdir" || exit 1
+  unset OLDPWD
+  why=program
+  exec "$@"
+)
+status=$?
+echo "exited $status" > "$dir/$rank.exit"
+# Once more for whoever waits for this process: the file may not have been written, on a full disk.
+exit "$status"
