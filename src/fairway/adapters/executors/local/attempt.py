@@ -49,6 +49,8 @@ class Attempt:
     ordered: Instant | None = None
     ended: Instant | None = None
     outcome: Outcome | None = None
+    fresh: bool = False
+    """Just now made by us: nobody can have claimed any of it."""
     progress: ProgressFile = field(init=False)
 
     def __post_init__(self) -> None:

@@ -54,7 +54,7 @@ class _Open:
 
 
 class LocalExecutor:
-    """Meets ``engine.ports.Executor``. ``data`` is its folder, for one executor at a time: the store's lease sees to it."""
+    """Meets ``engine.ports.Executor``. ``data`` is its folder, for one executor at a time: the store sees to that."""
 
     def __init__(self, data: str | os.PathLike[str], config: LocalConfig | None = None) -> None:
         self.config = config or LocalConfig()
@@ -104,7 +104,7 @@ class LocalExecutor:
         attempt = self._attempts.get(command.attempt)
         if attempt is None:
             folder = Folder(self.data, command.attempt)
-            if not folder.create():
+            if folder.create(None) is None:
                 self._tell_forgotten(folder)
                 return
             attempt = self._enter(Attempt(folder))
@@ -181,24 +181,45 @@ class LocalExecutor:
     # -- starting --------------------------------------------------------------------------------------------------
 
     def _start(self, command: StartAttempt) -> None:
-        attempt = self._attempts.get(command.attempt)
+        attempt = self._attempts.get(command.attempt) or self._create(command)
         if attempt is None:
-            folder = Folder(self.data, command.attempt)
-            if not folder.create():
-                return  # it is over and forgotten
-            attempt = self._enter(Attempt(folder))
-            self._open.starter.plan(attempt, command)
-        elif attempt.outcome is None and attempt.order is None:
-            if attempt.spec is None:
-                self._open.starter.plan(attempt, command)
-            for task in attempt.tasks:
-                if task.idle:
-                    self._find(attempt, task)
-            self._open.starter.renew(attempt)
+            return  # it is over and forgotten
+        if attempt.outcome is None and attempt.order is None and attempt.started is None:
+            self._renew(attempt, command)
         if attempt.outcome is not None:
             self._tell_end(attempt)
         elif attempt.order is None:
             self._launch(attempt, command)
+
+    def _create(self, command: StartAttempt) -> Attempt | None:
+        """Write down that an attempt of which nothing is known starts now. None when it is over and forgotten."""
+        attempt = Attempt(Folder(self.data, command.attempt))
+        spec = self._open.starter.plan(command)
+        planned = None
+        try:
+            planned = attempt.folder.create(spec)
+        finally:
+            if planned is None:
+                self._open.starter.give_back(attempt.id, spec)
+        if planned is None:
+            return None
+        attempt.take_spec(spec, planned)
+        attempt.fresh = True
+        return self._enter(attempt)
+
+    def _renew(self, attempt: Attempt, command: StartAttempt) -> None:
+        """Before a start is gone on with: see what came of it, and count it from now if nothing did."""
+        if attempt.fresh:
+            attempt.fresh = False
+            return
+        if attempt.spec is None:
+            spec = self._open.starter.plan(command)
+            attempt.take_spec(spec, attempt.folder.rewrite(spec))
+        for task in attempt.tasks:
+            if task.idle:
+                self._find(attempt, task)
+        if attempt.spec is not None and all(task.idle for task in attempt.tasks):
+            attempt.planned = attempt.folder.rewrite(attempt.spec)
 
     def _launch(self, attempt: Attempt, command: StartAttempt) -> None:
         try:

@@ -2,9 +2,9 @@
 
 ::
 
-    <data>/index/<job>@<n>              empty; there from before the first process until the attempt is forgotten
+    <data>/index/<job>@<n>              its spec: written before any process, read when the attempt is adopted; moves
+                                        into the folder below, and so out of the index, when it is forgotten
     <data>/attempts/<job>@<n>/          stays when the attempt is forgotten
-        spec                            how it is started: written before any process, read when it is adopted
         <rank>.claim                    made by the task's wrapper, and only by the first of them: who runs the program
         <rank>.exit                     how it ended
         <rank>.out, .err, .out.1 ...    what the program wrote, newest first
@@ -20,6 +20,7 @@ every process of before is gone as well: an attempt without a complete ``exit`` 
 else is there, and is run again as a new attempt. An end that was told is in the journal, which does sync.
 """
 
+import logging
 import os
 from typing import Literal, NamedTuple
 
@@ -29,6 +30,8 @@ from fairway.adapters.executors.local.procs import Stat, parse_stat
 from fairway.model.errors import InvalidField
 from fairway.model.ids import AttemptId, JobId
 from fairway.model.time import Duration, Instant
+
+_log = logging.getLogger(__name__)
 
 STREAMS: tuple[Literal["out", "err"], ...] = ("out", "err")
 
@@ -114,18 +117,24 @@ class Folder:
     def progress(self) -> str:
         return f"{self.path}/progress"
 
-    def create(self) -> bool:
-        """Make the folder and enter it in the index. False when it was there before and has been forgotten.
+    def create(self, spec: Spec | None) -> Instant | None:
+        """Enter it in the index and make its folder. None when the folder was there: it has been forgotten.
 
-        The index comes first: a folder without an entry means that the attempt is over for good.
+        Returns when the spec was written: the attempt's start. The index comes first: a folder without an entry means
+        that the attempt is over for good. Raises OSError.
         """
-        os.close(os.open(self.marker, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o644))
+        written = _write(self.marker, _encode(spec) if spec is not None else b"")
         try:
             os.mkdir(self.path)
         except FileExistsError:
             os.unlink(self.marker)
-            return False
-        return True
+            return None
+        return written
+
+    def rewrite(self, spec: Spec) -> Instant:
+        """Write its spec again; the control plane died before it was used, perhaps before there was a folder."""
+        os.makedirs(self.path, exist_ok=True)
+        return _replace(self.marker, _encode(spec))
 
     def discard(self) -> bool:
         """Undo ``create`` as long as nothing was written down. False when there is something."""
@@ -135,31 +144,34 @@ class Folder:
             pass  # the control plane died between the index and the folder
         except OSError:
             return False  # not empty
-        os.unlink(self.marker)
+        _unlink(self.marker)
         return True
 
     def forget(self, succeeded: bool) -> None:
         """Leave the index. A job that succeeded has no further attempt: its checkpoint folder goes if it is empty."""
         try:
-            os.unlink(self.marker)
+            os.rename(self.marker, f"{self.path}/spec")
             if succeeded:
                 os.rmdir(self.checkpoints)
+        except FileNotFoundError:
+            _unlink(self.marker)  # somebody has removed the folder by hand
         except OSError:
-            pass  # forgotten before, or the program keeps something there: it stays
+            pass  # the program keeps something there: it stays
 
     # -- records ---------------------------------------------------------------------------------------------------
 
-    def write_spec(self, spec: Spec) -> Instant:
-        """Write it down, whole or not at all. Returns when: that is the attempt's start."""
-        return self._replace("spec", _encoder.encode(spec) + b"\n")
-
     def spec(self) -> tuple[Spec, Instant] | None:
-        found = self._read("spec")
-        return found and (_spec_decoder.decode(found[0]), found[1])
+        """None when none was written, or it cannot be read: after a power cut that is as good as none."""
+        found = _read(self.marker) or _read(f"{self.path}/spec")
+        try:
+            return found and (_spec_decoder.decode(found[0]), found[1])
+        except msgspec.DecodeError as error:
+            _log.warning("the spec of %s cannot be read: %s", self.attempt, error)
+            return None
 
     def claim(self, rank: int) -> Claim | None:
         """Who runs a task; None when nobody does yet, or has not finished writing so."""
-        found = self._read(f"{rank}.claim")
+        found = _read(f"{self.path}/{rank}.claim")
         if found is None:
             return None
         line, _, boot = found[0].decode(errors="replace").rpartition(" ")
@@ -175,7 +187,7 @@ class Folder:
         return os.path.exists(f"{self.path}/{rank}.exit")
 
     def exit(self, rank: int) -> Exit | None:
-        found = self._read(f"{rank}.exit")
+        found = _read(f"{self.path}/{rank}.exit")
         if found is None:
             return None
         kind, _, text = found[0].decode(errors="replace").partition(" ")
@@ -184,46 +196,22 @@ class Folder:
     def write_exit(self, rank: int, kind: ExitKind, text: str | int = "") -> Exit:
         """Write an end on behalf of a task that cannot do so (any more)."""
         line = f"{kind} {text}".strip().replace("\n", " ")
-        return Exit(kind, str(text), self._replace(f"{rank}.exit", line.encode() + b"\n"))
+        return Exit(kind, str(text), _replace(f"{self.path}/{rank}.exit", line.encode() + b"\n"))
 
     def stop(self) -> tuple[StopOrder, Instant] | None:
-        found = self._read("stop")
-        return found and (_stop_decoder.decode(found[0]), found[1])
+        """The order to stop. One that cannot be read still is one, and its time is up."""
+        found = _read(f"{self.path}/stop")
+        try:
+            return found and (_stop_decoder.decode(found[0]), found[1])
+        except msgspec.DecodeError as error:
+            _log.warning("the order to stop %s cannot be read: %s", self.attempt, error)
+            return found and (StopOrder(found[1]), found[1])
 
     def write_stop(self, order: StopOrder) -> Instant:
-        return self._replace("stop", _encoder.encode(order) + b"\n")
+        return _replace(f"{self.path}/stop", _encode(order))
 
     def log(self, rank: int, stream: str) -> str:
         return f"{self.path}/{rank}.{stream}"
-
-    # -- bytes -----------------------------------------------------------------------------------------------------
-
-    def _read(self, name: str) -> tuple[bytes, Instant] | None:
-        """The one line of a file, without its newline, and when it was written. None unless it is complete."""
-        try:
-            fd = os.open(f"{self.path}/{name}", os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            return None
-        try:
-            size = os.fstat(fd).st_size
-            data = os.read(fd, size)
-            while len(data) < size and (more := os.read(fd, size - len(data))):
-                data += more
-            written = os.fstat(fd).st_mtime_ns
-        finally:
-            os.close(fd)
-        return (data[:-1], Instant(written // 1_000_000)) if data.endswith(b"\n") else None
-
-    def _replace(self, name: str, data: bytes) -> Instant:
-        path = f"{self.path}/{name}"
-        fd = os.open(path + ".new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
-        try:
-            os.write(fd, data)
-            written = os.fstat(fd).st_mtime_ns
-        finally:
-            os.close(fd)
-        os.rename(path + ".new", path)
-        return Instant(written // 1_000_000)
 
 
 def prepare(data: str) -> None:
@@ -253,3 +241,49 @@ def log_path(data: str | os.PathLike[str], job: str, n: int, rank: int = 0, stre
     if stream not in STREAMS:
         raise InvalidField("stream", f"{stream!r} is not a stream: take out or err")
     return Folder(os.fspath(data), AttemptId(JobId(job), n)).log(rank, stream)
+
+
+def _encode(record: Spec | StopOrder) -> bytes:
+    return _encoder.encode(record) + b"\n"
+
+
+def _read(path: str) -> tuple[bytes, Instant] | None:
+    """The one line of a file, without its newline, and when it was written. None unless it is complete."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        size = os.fstat(fd).st_size
+        data = os.read(fd, size)
+        while len(data) < size and (more := os.read(fd, size - len(data))):
+            data += more
+        written = os.fstat(fd).st_mtime_ns
+    finally:
+        os.close(fd)
+    return (data[:-1], Instant(written // 1_000_000)) if data.endswith(b"\n") else None
+
+
+def _write(path: str, data: bytes) -> Instant:
+    """Write a file in place, and return when. Whoever reads it before it is whole finds no newline at its end."""
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+    try:
+        os.write(fd, data)
+        written = os.fstat(fd).st_mtime_ns
+    finally:
+        os.close(fd)
+    return Instant(written // 1_000_000)
+
+
+def _replace(path: str, data: bytes) -> Instant:
+    """Write a file whole or not at all."""
+    written = _write(path + ".new", data)
+    os.rename(path + ".new", path)
+    return written
+
+
+def _unlink(path: str) -> None:
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass  # what is not there need not be removed

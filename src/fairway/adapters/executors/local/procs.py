@@ -50,9 +50,10 @@ def parse_stat(line: str) -> Stat | None:
     """The fields of a ``/proc/PID/stat`` line; None when it is not a whole one. The name may contain anything."""
     head, found, tail = line.rpartition(")")
     fields = tail.split()
-    if not found or len(fields) < 20:
+    try:
+        return Stat(int(head.partition(" ")[0]), fields[0], int(fields[3]), int(fields[19])) if found else None
+    except (ValueError, IndexError):
         return None
-    return Stat(int(head.partition(" ")[0]), fields[0], int(fields[3]), int(fields[19]))
 
 
 def read_stat(pid: int) -> Stat | None:

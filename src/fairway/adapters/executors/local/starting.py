@@ -42,8 +42,8 @@ class Starter:
         self._groups = cgroup.find(config.cgroup) if config.limit_memory else None
         self._nofile = raise_open_files()
 
-    def plan(self, attempt: Attempt, command: StartAttempt) -> None:
-        """Choose cores and a rendezvous, and write them down: now the attempt can be adopted. Raises OSError."""
+    def plan(self, command: StartAttempt) -> Spec:
+        """Choose cores and a rendezvous; they are taken until ``release`` or ``give_back``. Raises OSError."""
         port = self._ports.take() if environment.is_gang(command) else 0
         tasks: list[TaskSpec] = []
         for placed in command.placement:
@@ -52,19 +52,8 @@ class Starter:
             cores = self._cores.choose(milli) if self._config.bind_cores else ()
             self._cores.add(cores, milli)
             tasks.append(TaskSpec(placed.rank, role.name, cores, milli))
-        spec = Spec(tuple(tasks), command.job.grace, port)
-        try:
-            planned = attempt.folder.write_spec(spec)
-        except OSError:
-            self._give_back(spec)
-            raise
-        attempt.take_spec(spec, planned)
-        self._held.add(attempt.id)
-
-    def renew(self, attempt: Attempt) -> None:
-        """An attempt starts when its first task does, not when it was planned before a crash. Raises OSError."""
-        if attempt.spec is not None and all(task.idle for task in attempt.tasks):
-            attempt.planned = attempt.folder.write_spec(attempt.spec)
+        self._held.add(command.attempt)
+        return Spec(tuple(tasks), command.job.grace, port)
 
     def launch(self, attempt: Attempt, command: StartAttempt) -> None:
         """Start every idle task of a planned attempt. All are checked before any is started.
@@ -100,9 +89,8 @@ class Starter:
 
     def release(self, attempt: Attempt) -> None:
         """Take an ended attempt out of the books."""
-        if attempt.spec is not None and attempt.id in self._held:
-            self._held.discard(attempt.id)
-            self._give_back(attempt.spec)
+        if attempt.spec is not None:
+            self.give_back(attempt.id, attempt.spec)
 
     # -- one task --------------------------------------------------------------------------------------------------
 
@@ -156,12 +144,13 @@ class Starter:
         owner = blake2s(attempt.folder.data.encode(), digest_size=4).hexdigest()
         return f"fairway-{owner}-{attempt.id}.{task.rank}"
 
-    # -- the books -------------------------------------------------------------------------------------------------
-
-    def _give_back(self, spec: Spec) -> None:
-        self._ports.release(spec.port)
-        for task in spec.tasks:
-            self._cores.remove(task.cores, task.cpu_milli)
+    def give_back(self, attempt_id: AttemptId, spec: Spec) -> None:
+        """Take a plan out of the books again, once."""
+        if attempt_id in self._held:
+            self._held.discard(attempt_id)
+            self._ports.release(spec.port)
+            for task in spec.tasks:
+                self._cores.remove(task.cores, task.cpu_milli)
 
 
 def _make_folder(path: str) -> None:
