@@ -15,10 +15,13 @@ from fairway.model.job import Job
 from fairway.model.node import Node
 from fairway.model.phases import Cause
 from fairway.model.plan import Placement
-from fairway.model.time import Instant
+from fairway.model.time import SECOND, Instant
 from fairway.sim.agenda import Agenda
 from fairway.sim.programs import SIGKILL, SIGTERM, YIELDED, Program, Programs, plain
 from fairway.sim.progress import Progress, Speedup, linear, speed
+
+NO_ANSWER = SECOND
+"""How long a site waits for a machine before it reports that a start there came to nothing."""
 
 _SUCCESS = Outcome(Cause.SUCCEEDED, exit_code=0)
 
@@ -152,7 +155,7 @@ class Site:
     def _prepare(self, run: Run) -> None:
         self.runs[run.attempt] = run
         if any(task.node not in self.nodes for task in run.placement):
-            self._end(run, Outcome(Cause.NODE_LOST, message="its node is gone"))
+            self._agenda.put(self._agenda.now + NO_ANSWER, self._miss, run)
             return
         luck = self._luck() if self._luck else None
         if luck is None:
@@ -181,6 +184,10 @@ class Site:
         every = job.checkpoint_every
         if job.checkpoints and every is not None and (duration is None or every < duration):
             agenda.put_chore(agenda.now + every, self._checkpoint, run)
+
+    def _miss(self, run: Run) -> None:
+        if run.attempt in self.runs:
+            self._end(run, Outcome(Cause.NODE_LOST, message="its node does not answer"))
 
     def _fail(self, run: Run) -> None:
         if run.attempt in self.runs:

@@ -20,6 +20,7 @@ from fairway.sim.agenda import Agenda, Clock
 from fairway.sim.faults import ControlPlaneCrash, Fate, Faults
 from fairway.sim.link import Link
 from fairway.sim.mishaps import Mishaps
+from fairway.sim.programs import Programs, plain
 from fairway.sim.progress import Progress, Speedup, linear
 from fairway.sim.site import Site, StartLuck, to_nobody
 from fairway.sim.traces.trace import Trace
@@ -52,6 +53,8 @@ class Settings:
     inventory_every: Duration | None = None
     """How often every site says all it has; None: only at the beginning, or every 30 s where messages may be lost."""
     speedup: Speedup = linear
+    programs: Programs = plain
+    """What the tasks of an attempt do: by default they work for as long as their job's work takes, and succeed."""
     ends: Instant = NEVER
     """The world is over then, whatever still runs: for services, which have no end."""
 
@@ -152,7 +155,7 @@ class SimulatedWorld:
             nodes = [node for node in self.trace.nodes if node.executor == name]
             site = Site(
                 name, nodes, self.agenda, to_nobody, progress,
-                luck=luck, stop_delay=settings.stop_delay, speedup=settings.speedup,
+                luck=luck, programs=settings.programs, stop_delay=settings.stop_delay, speedup=settings.speedup,
             )  # fmt: skip
             links[name] = Link(site, self.agenda, self._hear, self.fate)
         return links
