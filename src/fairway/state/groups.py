@@ -124,7 +124,7 @@ class GroupTable:
     def unblock(self, row: int) -> None:
         """Try this group again."""
         group = self.groups[row]
-        group.blocked = False
+        group.blocked, group.blocker = False, -1
         self.waits_room[row] = False
         if group.line:
             self.ready[row] = None
