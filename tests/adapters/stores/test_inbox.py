@@ -197,12 +197,15 @@ def test_waiting_callers_share_a_transaction(inbox: Inbox) -> None:
     with ThreadPoolExecutor(9) as pool:
         first = pool.submit(inbox.put, "slow", slow)
         assert writing.wait(60)
+        assert inbox.number_of("slow") is None
+        assert inbox.waiting() == 0
         handed_in = [inbox._hand_in([Entry(f"t{n}", b"x")]) for n in range(50)]
         go_on.set()
         assert first.result() == 1
         assert [answer.result() for answer in handed_in] == [[n] for n in range(2, 52)]
     assert statements.count("COMMIT") == 2
     assert inbox.waiting() == 51
+    assert inbox.number_of("slow") == 1
 
 
 def test_threads_coroutines_and_processes_may_put_while_a_leader_takes(path: Path, store: SqliteStore) -> None:

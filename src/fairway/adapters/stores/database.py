@@ -73,9 +73,9 @@ class Database:
                 raise _foreign(path)  # SQLite would take it for empty, and write over it
             if size:
                 # Reads only: a connection that may write would move a left-over log into the file when it closes.
-                with closing(_connect(path, "ro")) as peek:
+                with closing(connect(path, "ro")) as peek:
                     check_format(peek, path)
-            self.connection = _connect(path, "rwc")
+            self.connection = connect(path, "rwc")
         try:
             self._prepare()
         except BaseException:
@@ -129,7 +129,7 @@ class ReadOnlyDatabase:
         if not path.exists():
             raise StoreError(f"there is no store at {path}; start Fairway once, or choose another data directory")
         with translated(path):
-            self.connection = _connect(path, "ro")
+            self.connection = connect(path, "ro")
             try:
                 there = check_format(self.connection, path)
             except StoreFull:
@@ -139,7 +139,7 @@ class ReadOnlyDatabase:
                 log = path.with_name(path.name + "-wal")
                 if log.exists() and log.stat().st_size:
                     raise
-                self.connection = _connect(path, "ro&immutable=1")
+                self.connection = connect(path, "ro&immutable=1")
                 there = check_format(self.connection, path)
         if not there:
             self.connection.close()
@@ -155,7 +155,8 @@ class ReadOnlyDatabase:
         self.connection.close()
 
 
-def _connect(path: Path, mode: str) -> sqlite3.Connection:
+def connect(path: Path, mode: str) -> sqlite3.Connection:
+    """A connection in autocommit mode; ``mode`` is ``ro``, ``rw`` or ``rwc`` (made if it is not there)."""
     # Used by one thread at a time, but not always by the one that opened it.
     return sqlite3.connect(
         f"file:{quote(str(path))}?mode={mode}", uri=True, isolation_level=None, timeout=BUSY_S, check_same_thread=False

@@ -16,7 +16,7 @@ from sqlite3 import Connection
 from threading import Lock
 from typing import Self
 
-from fairway.adapters.stores.database import Database
+from fairway.adapters.stores.database import Database, ReadOnlyDatabase
 from fairway.adapters.stores.reader import checksum
 from fairway.model.errors import Conflict, StoreError
 
@@ -62,9 +62,11 @@ class Inbox:
 
     def __init__(self, path: Path, on_put: Callable[[], None] | None = None) -> None:
         self._database = Database(path)
+        # Of its own: on the writer's connection one would see rows that are not durable yet.
+        self._reader = ReadOnlyDatabase(path)
         self._on_put = on_put
         self._waiting: list[_Ticket] = []
-        self._guard = Lock()
+        self._guard, self._reading = Lock(), Lock()
         self._writer = ThreadPoolExecutor(1, "fairway-inbox")
 
     def put(self, token: str | None, body: bytes | Make, kind: str = "facts", same: bytes | None = None) -> int:
@@ -84,17 +86,21 @@ class Inbox:
 
     def number_of(self, token: str) -> int | None:
         """The sequence number of the row that was put with ``token``; None when there is none."""
-        rows = self._database.read("SELECT seq FROM inbox WHERE token = ?", token)
+        with self._reading:
+            rows = self._reader.read("SELECT seq FROM inbox WHERE token = ?", token)
         return rows[0][0] if rows else None
 
     def waiting(self) -> int:
         """Rows that no leader has moved into the journal yet."""
         sql = "SELECT count(*) FROM inbox WHERE seq > coalesce((SELECT max(up_to) FROM consumed), 0)"
-        return self._database.read(sql)[0][0]
+        with self._reading:
+            return self._reader.read(sql)[0][0]
 
     def close(self) -> None:
         """Waits for what was handed in. Idempotent."""
         self._writer.shutdown(wait=True)
+        with self._reading:
+            self._reader.close()
         self._database.close()
 
     def __enter__(self) -> Self:
