@@ -38,7 +38,8 @@ class Post:
 
     def __init__(self, executor: Executor, emit: Callable[[Fact], None], epoch: int, inventory_s: float) -> None:
         self.executor = executor
-        self.trouble = ""
+        self.troubles: dict[str, str] = {}
+        """What goes wrong now, by the kind of call."""
         self._emit = emit
         self._epoch = epoch
         self._inventory_s = inventory_s
@@ -71,9 +72,9 @@ class Post:
                         case ForgetAttempt():
                             await self.executor.forget(command)
             except Exception as error:  # noqa: BLE001 - whatever an executor raises, it is asked again
-                self._failed(f"{type(command).__name__} {command.attempt}", error)
+                self._failed(type(command).__name__, f"{command.attempt} ", error)
             else:
-                self._went_well()
+                self._went_well(type(command).__name__)
 
     async def serve(self) -> None:
         """Open the executor, then ask for its inventory again and again, until cancelled."""
@@ -82,8 +83,9 @@ class Post:
             try:
                 await self.executor.open(self._told_by_executor, self._epoch)
                 self._is_open.set()
+                self._went_well("open")
             except Exception as error:  # noqa: BLE001 - it is opened again after a pause
-                self._failed("open", error)
+                self._failed("open", "", error)
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, longest)
         while True:
@@ -105,9 +107,9 @@ class Post:
             async with asyncio.timeout(CALL_S):
                 inventory = await self.executor.inventory()
         except Exception as error:  # noqa: BLE001 - it is asked again
-            self._failed("inventory", error)
+            self._failed("inventory", "", error)
             return
-        self._went_well()
+        self._went_well("inventory")
         told, self._quiet = self._told, self._quiet + 1
         same = told and (told.nodes, told.attempts) == (inventory.nodes, inventory.attempts)
         if not same or self._quiet >= REPEAT_INVENTORY:
@@ -118,16 +120,15 @@ class Post:
         self._told = None
         self._emit(fact)
 
-    def _failed(self, what: str, error: Exception) -> None:
-        text = f"{what} failed on executor {self.executor.name}: {error or type(error).__name__}"
-        if text != self.trouble:
-            self.trouble = text
+    def _failed(self, call: str, about: str, error: Exception) -> None:
+        text = f"{call} {about}failed on executor {self.executor.name}: {str(error) or type(error).__name__}"
+        if self.troubles.get(call) != text:
+            self.troubles[call] = text
             log.warning("%s; trying again", text, exc_info=error)
 
-    def _went_well(self) -> None:
-        if self.trouble:
-            self.trouble = ""
-            log.warning("executor %s works again", self.executor.name)
+    def _went_well(self, call: str) -> None:
+        if self.troubles.pop(call, None):
+            log.warning("%s works again on executor %s", call, self.executor.name)
 
     async def close(self) -> None:
         """Leave the executor, and everything it runs running."""
@@ -138,7 +139,7 @@ class Post:
                 async with asyncio.timeout(CLOSE_S):
                     await self.executor.close()
             except Exception as error:  # noqa: BLE001 - closing goes on with the next
-                self._failed("close", error)
+                self._failed("close", "", error)
 
 
 class ExecutorThread:
@@ -159,7 +160,9 @@ class ExecutorThread:
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
-        self._serving = [self._loop.create_task(post.serve()) for post in self._posts.values()]
+        self._serving = [self._loop.create_task(post.serve(), name=name) for name, post in self._posts.items()]
+        for task in self._serving:
+            task.add_done_callback(_report)
         self._loop.run_forever()
 
     def hand_over(self, commands: Sequence[Command]) -> None:
@@ -186,7 +189,7 @@ class ExecutorThread:
     @property
     def troubles(self) -> tuple[str, ...]:
         """What is wrong with executors now. From any thread."""
-        return tuple(post.trouble for post in self._posts.values() if post.trouble)
+        return tuple(text for post in self._posts.values() for text in post.troubles.copy().values())
 
     def close(self) -> None:
         """Close every executor, leave all work running, end the thread. Idempotent."""
@@ -207,3 +210,8 @@ class ExecutorThread:
         for task in rest:
             task.cancel()
         await asyncio.gather(*rest, return_exceptions=True)
+
+
+def _report(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and task.exception():
+        log.error("executor %s is not served any more", task.get_name(), exc_info=task.exception())
