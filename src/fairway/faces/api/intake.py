@@ -1,7 +1,7 @@
 """What people ask for, checked and put into the durable inbox in one step: all of it, or nothing.
 
-Nothing is acknowledged before it is on the disk. A token makes a repetition harmless: the same token again gets the same
-answer, however many control planes have come and gone in between.
+Nothing is acknowledged before it is on the disk. A token makes a repetition harmless: the same token again gets the
+same answer, however many control planes have come and gone in between.
 """
 
 import json
@@ -19,7 +19,7 @@ from fairway.faces.errors import several
 from fairway.faces.manifests.complaints import InvalidManifest
 from fairway.faces.manifests.convert import Caller, facts_of, jobs_of
 from fairway.faces.manifests.read import Declared
-from fairway.faces.manifests.schema import JobSpec, QueueSpec
+from fairway.faces.manifests.schema import JobSpec, QueueSpec, ServiceSpec
 from fairway.model.errors import Conflict, FairwayError, InvalidField, NotFound, Refused
 from fairway.model.facts import CancelAsked, Fact, Facts, NodeCordoned, ServiceRemoved
 from fairway.model.ids import JobId, NodeId, QueueId, ServiceId, ancestry
@@ -38,7 +38,7 @@ class QueueFull(Refused):
 class Wish:
     """What to do with manifests: only say what would change, or accept jobs that cannot run on what there is."""
 
-    caller: Caller = Caller()
+    caller: Caller = field(default_factory=Caller)
     token: str | None = None
     dry_run: bool = False
     allow_unfit: bool = False
@@ -106,7 +106,9 @@ class Intake:
                 _applied(each, None, action, changes, warning)
                 for each, (action, changes), warning in zip(declared, planned, warnings, strict=True)
             ]
-        numbers = await self._inbox.put_async(_entry(each, i, now, wish) for i, each in enumerate(declared))
+        numbers = await self._inbox.put_async(
+            _entry(each, i, len(declared), now, wish) for i, each in enumerate(declared)
+        )
         for each, number in zip(declared, numbers, strict=True):
             self._expect(each, number)
         return [
@@ -149,7 +151,7 @@ class Intake:
 
     def _check_one(self, each: Declared, now: Instant, wish: Wish, batch: _Batch) -> str:
         spec = each.spec
-        if isinstance(spec, QueueSpec) or not hasattr(spec, "queue"):
+        if not isinstance(spec, JobSpec | ServiceSpec):
             return ""
         queue = QueueId(spec.queue)
         limit = batch.queues.get(queue, self._present.max_pending(queue))
@@ -177,8 +179,8 @@ class Intake:
         batch.coming[queue] = batch.coming.get(queue, 0) + jobs
         if used + jobs > limit:
             where = each.document.error(("queue",), "").field
-            text = f"queue {queue} is full: {used} of {limit} jobs wait and this adds {jobs}; wait, cancel some, or raise max_pending"
-            batch.errors.append(QueueFull(text, where))
+            text = f"queue {queue} is full: {used} of {limit} jobs wait and this adds {jobs}"
+            batch.errors.append(QueueFull(f"{text}; wait, cancel some, or raise its max_pending", where))
 
     def _unfit(self, job: Job) -> str:
         """Why a job could never start on what there is; empty when it could."""
@@ -228,16 +230,14 @@ class Intake:
         """Place nothing more on a node, or place there again. Raises NotFound."""
         known = [status.id for status in self._present.model.nodes()]
         if node not in known:
-            raise NotFound(f"no node {node!r}; there {'is' if len(known) == 1 else 'are'} {_listed(known)}", "node")
+            raise NotFound(f"no node {node!r}; {_listed(known)}", "node")
         await self._put([NodeCordoned(NodeId(node), on)])
 
     async def remove_service(self, service: str) -> None:
         """Stop a service and forget it. Raises NotFound."""
         known = [status.id for status in self._present.model.services()]
         if service not in known:
-            raise NotFound(
-                f"no service {service!r}; there {'is' if len(known) == 1 else 'are'} {_listed(known)}", "service"
-            )
+            raise NotFound(f"no service {service!r}; {_listed(known)}", "service")
         await self._put([ServiceRemoved(ServiceId(service))])
 
     async def _put(self, facts: Sequence[Fact]) -> None:
@@ -248,18 +248,20 @@ _ENDED = {"succeeded": "succeeded", "failed": "failed", "cancelled": "been cance
 
 
 def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:8]) + (", ..." if len(names) > 8 else "") if names else "none"
+    if not names:
+        return "there are none"
+    return f"there {'is' if len(names) == 1 else 'are'} {', '.join(names[:8])}{', ...' if len(names) > 8 else ''}"
 
 
 def _count(spec: JobSpec) -> int:
     return spec.array.points if spec.array else 1
 
 
-def _entry(each: Declared, index: int, now: Instant, wish: Wish) -> Entry:
+def _entry(each: Declared, index: int, of: int, now: Instant, wish: Wish) -> Entry:
     def body(seq: int) -> bytes:
         return encode(Facts(now, tuple(facts_of(each.spec, seq, now, wish.caller))))
 
-    said: list[Any] = [each.document.value, wish.caller.user, wish.caller.base]
+    said: list[Any] = [each.document.value, wish.caller.user, wish.caller.base, of]
     same = json.dumps(said, sort_keys=True, default=str).encode()
     return Entry(f"{wish.token}/{index}" if wish.token else None, body, same=same)
 

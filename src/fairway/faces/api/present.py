@@ -1,7 +1,7 @@
 """What is known right now: the published read model, and what was accepted but is not in it yet.
 
-An acknowledgement comes when a submission is durable, a moment before the loop has read it. Whoever asks about it in that
-moment waits for it here, and a queue's limit counts it already.
+An acknowledgement comes when a submission is durable, a moment before the loop has read it. Whoever asks about it in
+that moment waits for it here, and a queue's limit counts it already.
 """
 
 import asyncio
@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
 
+from fairway.adapters.stores.queries import Queries
 from fairway.engine.readmodel import ReadModel
 from fairway.engine.status import JobStatus, QueueStatus
 from fairway.faces.manifests.schema import DEFAULT_QUEUE
@@ -30,11 +31,18 @@ class Accepted:
 
 
 class Present:
-    """The read model of one control plane, and the clock by which growing values are told."""
+    """The read model of one control plane, its relational tables for what ended long ago, and its clock.
 
-    def __init__(self, model: ReadModel, clock: Callable[[], Instant]) -> None:
+    ``backlog`` counts the submissions that were durable before this process led, and that it has not read yet.
+    """
+
+    def __init__(
+        self, model: ReadModel, queries: Queries, clock: Callable[[], Instant], backlog: Callable[[], int]
+    ) -> None:
         self.model = model
+        self.queries = queries
         self.clock = clock
+        self._backlog = backlog
         self._accepted: dict[str, Accepted] = {}
         self._queues: dict[QueueId, int] = {}
         """Queues declared but not published yet, with their ``max_pending``."""
@@ -47,13 +55,23 @@ class Present:
 
     async def job(self, name: str) -> JobStatus:
         """A job by its id. Raises NotFound that names near ones, and the elements of an array."""
-        found = self.model.job(JobId(name))
-        if found is None and name.partition(".")[0] in self._accepted:
-            await self.until(lambda: self.model.job(JobId(name)) is not None)
-            found = self.model.job(JobId(name))
+        job = JobId(name)
+        if self.model.job(job) is None and self._coming(name):
+            await self.until(lambda: self.model.job(job) is not None or not self._coming(name))
+        found = self.model.job(job) or self.queries.job(job)
         if found is None:
             raise self.unknown_job(name)
         return found
+
+    def _coming(self, name: str) -> bool:
+        submission = self._accepted.get(name.partition(".")[0])
+        return (submission is not None and self.model.job(submission.last) is None) or self._backlog() > 0
+
+    def story(self, job: JobId) -> list[tuple[Instant, str]]:
+        """What was decided about a job, oldest first: this process saw the newest lines, the tables all of them."""
+        told = [(row.at, row.text) for row in self.queries.decisions(job)]
+        lines = dict.fromkeys([*told, *self.model.story(job)])
+        return sorted(lines, key=lambda line: line[0])
 
     def unknown_job(self, name: str) -> NotFound:
         """The error for a job that is not there."""
@@ -63,9 +81,8 @@ class Present:
         jobs = self.model.jobs()
         called = [status.id for status in jobs if status.name == name][-1:]
         near = called or get_close_matches(name, [status.id for status in jobs[-5000:]], 1, 0.6)
-        return NotFound(
-            f"no job {name!r}{f'; did you mean {near[0]}?' if near else ': `fairway ps -a` lists them'}", "job"
-        )
+        hint = f"; did you mean {near[0]}?" if near else ": `fairway ps -a` lists them"
+        return NotFound(f"no job {name!r}{hint}", "job")
 
     def elements(self, array: str) -> list[JobStatus]:
         """The jobs of an array, in order."""

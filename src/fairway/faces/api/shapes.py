@@ -6,6 +6,7 @@
 from collections.abc import Iterable
 from typing import Any
 
+from fairway.adapters.stores.views import AttemptRow
 from fairway.engine.status import JobStatus, NodeStatus, QueueStatus, ServiceStatus
 from fairway.model.offer import Pool
 from fairway.model.resources import WHOLE, Amount
@@ -57,9 +58,33 @@ def job(status: JobStatus, now: Instant) -> Shape:
     }
 
 
-def explained(status: JobStatus, story: Iterable[tuple[Instant, str]], now: Instant) -> Shape:
-    """A job with everything that was decided about it."""
-    return {"job": job(status, now), "story": [{"at_ms": at, "what": what} for at, what in story]}
+def explained(
+    status: JobStatus, story: Iterable[tuple[Instant, str]], attempts: Iterable[AttemptRow], now: Instant
+) -> Shape:
+    """A job with everything that was decided about it, and each of its runs."""
+    return {
+        "job": job(status, now),
+        "story": [{"at_ms": at, "what": what} for at, what in story],
+        "attempts": [attempt(row) for row in attempts],
+    }
+
+
+def attempt(row: AttemptRow) -> Shape:
+    """One run of a job."""
+    return {
+        "attempt": row.n,
+        "executor": row.executor,
+        "nodes": list(row.nodes),
+        "placed_ms": row.placed,
+        "started_ms": row.started,
+        "ended_ms": row.ended,
+        "cause": row.cause.value if row.cause else None,
+        "exit_code": row.exit_code,
+        "signal": row.signal,
+        "message": row.message,
+        "gpus": row.gpu_milli / WHOLE,
+        "lost_gpu_seconds": gpu_seconds(row.lost_gpu_ms),
+    }
 
 
 def queue(status: QueueStatus, now: Instant) -> Shape:

@@ -36,8 +36,8 @@ class Fitting:
         key = tuple((node.id, node.total, node.gpu_type, len(node.devices_free)) for node in known), tuple(declared)
         if self._built is None or self._built[0] != key:
             state = ClusterState()
-            nodes = [*map(_node, known), *(node for pool in declared for node in _imagined(pool))]
-            apply(state, Facts(Instant(0), tuple(map(NodeSeen, nodes))))
+            empty = [*map(_node, known), *(node for pool in declared for node in _imagined(pool))]
+            apply(state, Facts(Instant(0), tuple(map(NodeSeen, empty))))
             self._built = key, snapshot(state)
         return never_fits(self._built[1], shape_of(job))
 
