@@ -50,7 +50,7 @@ def decode(data: bytes) -> Facts:
 
 
 def encode_value(value: T, kind: type[T]) -> bytes:
-    """The same encoding for any type of the vocabulary. Raises InvalidField as ``encode`` does."""
+    """The same encoding for any type of the vocabulary, the unions too. Raises InvalidField as ``encode`` does."""
     try:
         return _to_json.encode(_writer(kind)(value))
     except UnicodeEncodeError as error:
@@ -69,7 +69,8 @@ def decode_value(data: bytes, kind: type[T]) -> T:
         text = f"field {names} of {error.cl.__name__} was written by a newer version of Fairway; upgrade to read it"
         raise NewerFormat(text) from None
     except (msgspec.DecodeError, ValueError, TypeError, KeyError, AttributeError) as error:
-        text = f"not an encoded {kind.__name__}: {type(error).__name__} {error}; the bytes begin {data[:60]!r}"
+        name = getattr(kind, "__name__", kind)
+        text = f"not an encoded {name}: {type(error).__name__} {error}; the bytes begin {data[:60]!r}"
         raise CorruptJournal(text) from None
 
 
