@@ -136,8 +136,8 @@ def _attempt_ended(state: ClusterState, fact: f.AttemptEnded) -> None:
     row = _current(state, fact.attempt)
     if row is not None:
         lifecycle.end_attempt(state, row, fact)
-    elif fact.outcome.cause is Cause.SUCCEEDED:
-        lifecycle.late_success(state, fact)
+    else:
+        lifecycle.late_end(state, fact)
 
 
 def _progressed(state: ClusterState, fact: f.Progressed) -> None:
@@ -187,8 +187,7 @@ def _write_off_missing(state: ClusterState, fact: f.Inventory, seen: set[Attempt
         row = state.jobs.row_of[job]
         attempt = state.jobs.attempt_id(row)
         if attempt not in seen and 0 < state.jobs.started_seq[row] < fact.seq:
-            outcome = f.Outcome(Cause.NODE_LOST, message=f"executor {fact.executor} no longer knows it")
-            lifecycle.end_attempt(state, row, f.AttemptEnded(attempt, fact.executor, fact.seq, state.now, outcome))
+            lifecycle.write_off(state, row, fact.seq, f"executor {fact.executor} no longer knows it")
 
 
 def _nodes_of(state: ClusterState, executor: ExecutorId) -> list[int]:
@@ -213,6 +212,8 @@ def _start(state: ClusterState, action: Start) -> None:
     if jobs.hold[row]:
         jobs.hold[row] = None
         state.held.pop(job_id, None)
+        # Held room was out of everybody's reach; from now on a higher class may take it.
+        state.roomier.update(dict.fromkeys(state.nodes.row_of[task.node] for task in action.placement))
     jobs.attempt[row], jobs.placement[row], jobs.placed_at[row] = action.attempt.n, action.placement, state.now
     jobs.started_at[row] = jobs.started_seq[row] = jobs.checkpoint_at[row] = 0
     jobs.stop[row] = jobs.reason[row] = None

@@ -59,6 +59,8 @@ class EndedJob:
     lost_gpu_ms: int
     step: int = 0
     total: int = 0
+    written_off: tuple[int, ...] = ()
+    """Attempts whose end was never heard; only their success can still come."""
 
 
 @dataclass(frozen=True, slots=True)

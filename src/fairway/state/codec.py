@@ -62,6 +62,7 @@ class JobRecord:
     reason: Refusal | None = None
     hold: Hold | None = None
     last_end: AttemptEnded | None = None
+    written_off: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +161,7 @@ def _job_record(state: ClusterState, row: int) -> JobRecord:
         reason=jobs.reason[row],
         hold=jobs.hold[row],
         last_end=jobs.last_end[row],
+        written_off=jobs.written_off[row],
     )
 
 
@@ -205,6 +207,7 @@ def _load_jobs(state: ClusterState, saved: Dump) -> None:
     rows = len(jobs.ids)
     jobs.spec, jobs.group, jobs.placement = [None] * rows, [None] * rows, [()] * rows
     jobs.stop, jobs.reason, jobs.hold, jobs.last_end = [None] * rows, [None] * rows, [None] * rows, [None] * rows
+    jobs.written_off = [()] * rows
     for record in saved.jobs:
         _load_job(state, record)
 
@@ -218,7 +221,7 @@ def _load_job(state: ClusterState, record: JobRecord) -> None:
         getattr(jobs, name)[row] = value
     jobs.spent[row] = record.spent
     jobs.placement[row], jobs.reason[row], jobs.hold[row] = record.placement, record.reason, record.hold
-    jobs.last_end[row] = record.last_end
+    jobs.last_end[row], jobs.written_off[row] = record.last_end, record.written_off
     jobs.stop[row] = None if record.stop is None else (record.stop, record.stop_reason)
     phase = jobs.phase_of(row)
     for task in record.placement:

@@ -82,6 +82,8 @@ class JobTable(Table[JobId]):
         """Why this very job waits, where that is not the reason of its group."""
         self.hold: list[Hold | None] = []
         self.last_end: list[AttemptEnded | None] = []
+        self.written_off: list[tuple[int, ...]] = []
+        """Attempts that were given up without their executor's word: they may turn out to have succeeded."""
 
     def put(self, job: Job, group: Group, ordinal: int) -> int:
         """Add a job; returns its row."""
@@ -95,6 +97,7 @@ class JobTable(Table[JobId]):
         here = slice(row, row + 1)
         self.spec[here], self.group[here], self.placement[here] = [job], [group], [()]
         self.stop[here], self.reason[here], self.hold[here], self.last_end[here] = [None], [None], [None], [None]
+        self.written_off[here] = [()]
         self.queue[row] = group.queue
         self.cls[row] = job.priority.cls
 

@@ -97,9 +97,18 @@ def lose_node(state: ClusterState, row: int) -> None:
     if any(state.nodes.reach[node] is Reach.UP for node in nodes):
         ask_stop(state, row, Cause.NODE_LOST, None)
         return
-    outcome = Outcome(Cause.NODE_LOST, message="its node is gone")
-    end_attempt(state, row, AttemptEnded(attempt, executor, 0, state.now, outcome))
+    write_off(state, row, 0, "its node is gone")
     state.strays[attempt] = executor
+
+
+def write_off(state: ClusterState, row: int, seq: int, message: str) -> None:
+    """Give up the live attempt without its executor's word. Should it still say "success", that counts, unless it
+    would have been taken for a yield."""
+    attempt, executor = state.jobs.attempt_id(row), executor_of(state, row)
+    if state.jobs.stop[row] is None or not _unfinished(state, row):
+        state.jobs.written_off[row] += (attempt.n,)
+    outcome = Outcome(Cause.NODE_LOST, message=message)
+    end_attempt(state, row, AttemptEnded(attempt, executor, seq, state.now, outcome))
 
 
 def executor_of(state: ClusterState, row: int) -> ExecutorId:
@@ -107,21 +116,30 @@ def executor_of(state: ClusterState, row: int) -> ExecutorId:
     return state.nodes.node(state.nodes.row_of[state.jobs.placement[row][0].node]).executor
 
 
-def late_success(state: ClusterState, fact: AttemptEnded) -> None:
-    """An attempt that had been written off has succeeded after all: the job is done, whatever came since."""
-    job_id = fact.attempt.job
-    row = state.jobs.row_of.get(job_id)
-    if row is None:
-        ended = state.ended.get(job_id)
-        if ended is not None and ended.phase is JobPhase.FAILED:
-            state.ended[job_id] = replace(ended, phase=JobPhase.SUCCEEDED, ended=state.now, outcome=fact.outcome)
+def late_end(state: ClusterState, fact: AttemptEnded) -> None:
+    """The end of an attempt that had been written off is heard after all. If it succeeded, the job is done, whatever
+    came since. Any other attempt's end was heard before, and judged by what had been asked of it then."""
+    job_id, n = fact.attempt
+    succeeded = fact.outcome.cause is Cause.SUCCEEDED
+    row, ended = state.jobs.row_of.get(job_id), state.ended.get(job_id)
+    if row is not None and n in state.jobs.written_off[row]:
+        state.jobs.written_off[row] = tuple(other for other in state.jobs.written_off[row] if other != n)
+        if succeeded and state.jobs.job(row).service is None:
+            _succeed_late(state, row, fact.outcome)
+    elif ended is not None and n in ended.written_off:
+        ended = replace(ended, written_off=tuple(other for other in ended.written_off if other != n))
+        if succeeded and ended.phase is JobPhase.FAILED:
+            ended = replace(ended, phase=JobPhase.SUCCEEDED, ended=state.now, outcome=fact.outcome)
             state.news.jobs[job_id] = None
-    elif state.jobs.phase_of(row).live:
-        if fact.attempt.n < state.jobs.attempt[row]:
-            ask_stop(state, row, Cause.SUCCEEDED, None)
-            state.jobs.stop[row] = (Cause.SUCCEEDED, None)
-    elif fact.attempt.n <= state.jobs.attempt[row]:
-        finish(state, row, JobPhase.SUCCEEDED, fact.outcome)
+        state.ended[job_id] = ended
+
+
+def _succeed_late(state: ClusterState, row: int, outcome: Outcome) -> None:
+    if state.jobs.phase_of(row).live:
+        ask_stop(state, row, Cause.SUCCEEDED, None)
+        state.jobs.stop[row] = (Cause.SUCCEEDED, None)
+    else:
+        finish(state, row, JobPhase.SUCCEEDED, outcome)
 
 
 def end_attempt(state: ClusterState, row: int, fact: AttemptEnded) -> None:
@@ -162,14 +180,17 @@ def _judge(state: ClusterState, row: int, outcome: Outcome) -> Outcome:
     if stop is None:
         return outcome
     cause = stop[0]
-    unfinished = 0 < state.jobs.step[row] < state.jobs.total_steps[row]
-    if outcome.cause is Cause.SUCCEEDED and not unfinished:
+    if outcome.cause is Cause.SUCCEEDED and not _unfinished(state, row):
         return outcome
     if cause in (Cause.PREEMPTED, Cause.DRAINED) and outcome.cause is Cause.FAILED:
         own = outcome.signal is None and outcome.exit_code not in (YIELD_EXIT, None)
         if own:
             return outcome
     return Outcome(cause, outcome.exit_code, outcome.signal, outcome.message or str(stop[1] or ""))
+
+
+def _unfinished(state: ClusterState, row: int) -> bool:
+    return bool(0 < state.jobs.step[row] < state.jobs.total_steps[row])
 
 
 def _record(state: ClusterState, row: int, fact: AttemptEnded, outcome: Outcome) -> None:
@@ -244,6 +265,7 @@ def drop_hold(state: ClusterState, row: int) -> None:
     state.jobs.hold[row] = None
     state.held.pop(state.jobs.id_of(row), None)
     state.roomier.update(dict.fromkeys(state.nodes.row_of[task.node] for task in hold.placement))
+    state.lighter.update(state.queues.above[int(state.jobs.queue[row])])
     enqueue(state, row)
 
 
@@ -263,7 +285,7 @@ def finish(state: ClusterState, row: int, phase: JobPhase, outcome: Outcome) -> 
         job, phase, int(jobs.attempt[row]), Instant(int(jobs.queued_at[row])), Instant(first) if first else None,
         state.now, outcome, int(jobs.failures[row]), int(jobs.preemptions[row]),
         (int(jobs.spent[row, 0]), int(jobs.spent[row, 1]), int(jobs.spent[row, 2])), int(jobs.lost[row]),
-        int(jobs.step[row]), int(jobs.total_steps[row]),
+        int(jobs.step[row]), int(jobs.total_steps[row]), jobs.written_off[row],
     )  # fmt: skip
     jobs.remove(job.id)
     jobs.spec[row] = jobs.group[row] = None
