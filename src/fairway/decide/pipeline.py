@@ -56,18 +56,21 @@ def stop_overdue(cycle: Cycle) -> None:
 def settle_holds(cycle: Cycle) -> None:
     """Preemptors whose room is empty by now start there; for the others it stays out of everybody's reach."""
     snap = cycle.snap
+    waiting: list[tuple[int, Placement]] = []
     for row in cycle.snap.held:
         hold = snap.jobs.hold[row]
         if hold is None:
             continue
-        waits = any(_still_live(snap, attempt) for attempt in hold.victims)
-        if not waits and _fits_exactly(cycle, row, hold.placement):
+        if any(_still_live(snap, attempt) for attempt in hold.victims):
+            waiting.append((row, hold.placement))
+        elif _fits_exactly(cycle, row, hold.placement):
             reason = Placed("held", 0.0, (), len({task.node for task in hold.placement}))
             _start(cycle, row, hold.placement, reason)
-        elif waits:
-            _take(cycle, row, hold.placement)
         else:
             cycle.actions.append(Release(hold.job))
+    # Only now: what they wait for is still taken, and would look like a lack of room to the others on their nodes.
+    for row, placement in waiting:
+        _take(cycle, row, placement)
 
 
 def place_in_order(cycle: Cycle) -> None:
@@ -100,8 +103,9 @@ def _place_one(cycle: Cycle, group: Group, job: int) -> Refusal | None:
     """Start one queued job, or let it preempt; else the reason why it stays."""
     snap, trial, policy = cycle.snap, cycle.trial, cycle.policy
     over = over_limit(snap, trial, group.queue, group.shape.sums)
-    if over is not None and over_limit(snap, trial, group.queue, group.shape.least_sums):
-        return over
+    refused = over and over_limit(snap, trial, group.queue, group.shape.least_sums)
+    if refused:
+        return refused
     outcome = place(snap, trial, policy, group.shape, least=over is not None)
     if isinstance(outcome, Fitted):
         _start(cycle, job, outcome.placement, outcome.reason, taken=True)
