@@ -1,9 +1,13 @@
 """A small cluster, a busy hour squeezed into ten minutes, and everything that can go wrong, by seed.
 
-``ordeal(seed)`` runs the real loop over the real journal in the simulated world and raises ``Broken`` with the first
-thing that is not as it must be: after every frame, at the end, and after a replay.
+``ordeal(seed)`` runs the real loop over a real journal in the simulated world and raises ``Broken`` with the first
+thing that is not as it must be: after every frame, at the end, and after a replay. To look at one seed by hand::
+
+    python -m tests.sim.ordeal 1080
 """
 
+import hashlib
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,11 +18,12 @@ from unittest import mock
 
 from fairway.decide.policy import Policy
 from fairway.engine import loop
+from fairway.engine.memory_journal import MemoryJournal
 from fairway.engine.recover import recover
 from fairway.model import facts as f
-from fairway.model.ids import QueueId, ServiceId
+from fairway.model.ids import AttemptId, QueueId, ServiceId
 from fairway.model.job import Job, Priority, PriorityClass, Retry
-from fairway.model.phases import Cause, JobPhase
+from fairway.model.phases import Cause, JobPhase, Reach
 from fairway.model.queue import Queue
 from fairway.model.resources import WHOLE, Amount, Request
 from fairway.model.service import Service
@@ -26,6 +31,7 @@ from fairway.model.time import MINUTE, SECOND, Duration, Instant
 from fairway.sim.faults import Faults
 from fairway.sim.programs import Program
 from fairway.sim.simulate import drive
+from fairway.sim.site import Run
 from fairway.sim.traces import Trace, generate
 from fairway.sim.traces.generate import Mix
 from fairway.sim.world import Settings, SimulatedWorld
@@ -36,8 +42,8 @@ from fairway.state.codec import digest
 JOBS, NODES, GPUS, SITES = 14, 4, 4, 2
 CALM = Instant(8 * MINUTE)
 """Nothing goes wrong after this, so that everything can come to its end."""
-MOST_STEPS = 20_000
-"""Steps of the control plane; an ordeal takes about a tenth of it, so more is a livelock."""
+MOST_STEPS = 8_000
+"""Steps of the control plane; an ordeal takes about a fifth of it, so more is a livelock."""
 
 STORM = Faults(
     lost=0.05,
@@ -66,24 +72,29 @@ class Survived:
     """What came of an ordeal."""
 
     digest: str
+    """Of the final state, and of every frame of the journal."""
     phases: Counter[str]
     turns: int
     crashes: int
     preemptions: int
     attempts: int
+    steps: int
 
 
 class Watched(SimulatedWorld):
     """The simulated world, which also keeps the truth that no control plane knows and looks for what must never be."""
 
-    steps = 0
-
     def __init__(self, trace: Trace, **options: Any) -> None:
-        super().__init__(trace, **options)
+        self.steps = 0
+        self.begun: Counter[AttemptId] = Counter()
+        """How often the programs of each attempt were really started."""
         self.succeeded: set[str] = set()
         """Jobs of which an attempt truly came to its good end."""
+        self.wrong: list[str] = []
+        super().__init__(trace, **options)
         for link in self.links.values():
             link.site.tell = self._overhearing(link.site.tell)
+            link.site._begin = self._witnessing(link.site._begin)
 
     def _overhearing(self, tell: Callable[[f.Fact], None]) -> Callable[[f.Fact], None]:
         def told(fact: f.Fact) -> None:
@@ -93,6 +104,24 @@ class Watched(SimulatedWorld):
 
         return told
 
+    def _witnessing(self, begin: Callable[[Run], None]) -> Callable[[Run], None]:
+        def begun(run: Run) -> None:
+            began = run.began
+            begin(run)
+            if run.began is not None:
+                self.begun[run.attempt] += 1
+            if self.begun[run.attempt] > 1 or began is not None:
+                self.wrong.append(f"{run.attempt} was started twice")
+            if run.attempt.job in self.succeeded and not self.torn:
+                self.wrong.append(f"{run.attempt} was started though its job had succeeded")
+
+        return begun
+
+    @property
+    def torn(self) -> bool:
+        """Whether a site may have been cut off: what runs there then is beyond the control plane's reach."""
+        return self.fate is not None and self.fate.faults.partition > 0
+
     def step(self) -> None:
         self.steps += 1
         if self.steps > MOST_STEPS:
@@ -100,14 +129,14 @@ class Watched(SimulatedWorld):
         super().step()
 
     def untrue(self) -> list[str]:
-        """What machines do and must not: two attempts of a job at once, or more on a device than it is.
+        """What machines do and must not: an attempt started twice, two of one job at once, more on a device than it is.
 
         Only a site that is cut off, or was, may run on what the control plane has given up.
         """
-        if self.fate is not None and self.fate.faults.partition:
-            return []
+        if self.torn:
+            return self.wrong
         jobs: Counter[str] = Counter()
-        wrong: list[str] = []
+        wrong = list(self.wrong)
         for link in self.links.values():
             use: Counter[tuple[str, int]] = Counter()
             for run in link.site.runs.values():
@@ -163,46 +192,41 @@ def _varied(rng: Random, job: Job, index: int) -> Job:
     )
 
 
-def _programs(begun: Counter[str]) -> Any:
-    """One job in ten has a bug; some programs take their time to stop. ``begun`` counts what was ever started."""
-
-    def programs(job: Job, runs: int | None) -> tuple[Program, ...]:
-        begun[job.id] += 1
-        rng = Random(f"{job.id}/{job.work}")
-        if rng.random() < 0.1 and runs is not None:
-            return (Program(runs // 2, exit_code=1),)
-        return (Program(runs, on_stop=rng.choice(("dies", "dies", "yields", "ignores"))),)
-
-    return programs
+def programs(job: Job, runs: int | None) -> tuple[Program, ...]:
+    """One job in ten has a bug; some take their time to stop."""
+    rng = Random(f"{job.id}/{job.work}")
+    if rng.random() < 0.1 and runs is not None:
+        return (Program(runs // 2, exit_code=1),)
+    return (Program(runs, on_stop=rng.choice(("dies", "dies", "yields", "ignores"))),)
 
 
 def ordeal(seed: int, faults: Faults = STORM) -> Survived:
     """Live through a seed. Raises Broken."""
     trace, also = workload(seed)
-    begun: Counter[str] = Counter()
     settings = Settings(
-        start_delay=Duration(300), stop_delay=Duration(400), programs=_programs(begun), inventory_every=Duration(20_000)
+        start_delay=Duration(300), stop_delay=Duration(400), programs=programs, inventory_every=Duration(20_000)
     )
     world = Watched(trace, faults=faults, seed=seed, settings=settings, also=also)
     turns = Turns(world)
     with every_frame_checked():
         ending = drive(world, Policy(), (turns,), keep=True, checkpoint_every=1_000 if seed % 2 else 60)
     _settled(ending.state, trace, world)
-    _true(ending.state, world.succeeded)
+    _true(ending.state, world)
     _replayed(ending.state, ending.journal)
     ended = ending.state.ended.values()
     return Survived(
-        digest(ending.state),
+        f"{digest(ending.state)}-{_fingerprint(ending.journal)}",
         Counter(job.phase.value for job in ended),
         turns.count,
         ending.crashes,
         sum(job.preemptions for job in ended),
-        begun.total(),
+        world.begun.total(),
+        world.steps,
     )
 
 
 class Turns:
-    """A view that counts turns and looks at the true world after each."""
+    """A view that counts turns, and after each looks at the true world and at the times of what has ended."""
 
     def __init__(self, world: Watched) -> None:
         self.count = 0
@@ -211,6 +235,9 @@ class Turns:
     def fold(self, seq: int, now: int, state: ClusterState) -> None:
         self.count += 1
         wrong = self._world.untrue()
+        for end in state.news.attempts:
+            if not end.placed <= (end.started or end.placed) <= end.ended <= now:
+                wrong.append(f"{end.attempt}: placed {end.placed}, started {end.started}, ended {end.ended}")
         if wrong:
             raise Broken(f"at {now}: {'; '.join(wrong)}")
 
@@ -247,12 +274,18 @@ def _settled(state: ClusterState, trace: Trace, world: Watched) -> None:
         raise Broken("; ".join(wrong))
 
 
-def _true(state: ClusterState, succeeded: set[str]) -> None:
-    """What is believed of each job is what became of it."""
+def _true(state: ClusterState, world: Watched) -> None:
+    """What is believed of each node is so, and what is believed of each job is what became of it."""
+    up = {node for link in world.links.values() for node in link.site.nodes}
+    believed = {state.nodes.id_of(row) for row in state.nodes.rows() if state.nodes.reach[row] is Reach.UP}
+    if up != believed:
+        raise Broken(f"nodes {sorted(up)} are up, and {sorted(believed)} are believed to be")
     for job, end in state.ended.items():
-        if end.phase is JobPhase.SUCCEEDED and job not in succeeded:
+        if min(*end.spent, end.lost_gpu_ms) < 0:
+            raise Broken(f"{job} has used {end.spent}, of which {end.lost_gpu_ms} GPU-ms were lost")
+        if end.phase is JobPhase.SUCCEEDED and job not in world.succeeded:
             raise Broken(f"{job} is believed to have succeeded and did not")
-        if job in succeeded and end.phase not in (JobPhase.SUCCEEDED, JobPhase.CANCELLED):
+        if job in world.succeeded and end.phase not in (JobPhase.SUCCEEDED, JobPhase.CANCELLED):
             raise Broken(f"{job} did succeed and is believed {end.phase}")
 
 
@@ -266,3 +299,13 @@ def _replayed(state: ClusterState, journal: Any) -> None:
         wrong = check(again)
         if wrong:
             raise Broken(f"after replay: {'; '.join(wrong)}")
+
+
+def _fingerprint(journal: MemoryJournal | None) -> str:
+    frames = journal.disk.frames if journal else []
+    return hashlib.blake2b(b"\n".join(frame for frame in frames if isinstance(frame, bytes)), digest_size=8).hexdigest()
+
+
+if __name__ == "__main__":
+    for seed in sys.argv[1:]:
+        print(seed, ordeal(int(seed)).digest)
