@@ -27,10 +27,8 @@ class Place:
         self.tables = folder / "views.db"
 
     def content(self) -> dict[str, list[Any]]:
-        """Everything in the tables, less what may differ between one fold and several for the same frames: the reason
-        that a waiting job shares with its group, which is as of its last own change."""
+        """Everything in the tables."""
         with closing(raw(self.tables)) as connection:
-            connection.execute("UPDATE jobs SET reason = '', tier = '' WHERE phase = 'queued'")
             found = {}
             for table in views.COLUMNS:
                 columns = views.quoted(views.COLUMNS[table])

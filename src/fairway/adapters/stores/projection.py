@@ -4,6 +4,9 @@
 the frame up to which it stands there, in one transaction. So the loop waits for this file only when it is far ahead,
 and a frame is either wholly in the tables or not at all. A crash loses what was not written yet: ``catchup`` folds it
 again. The file is not synchronised at every step, because it can always be made anew.
+
+Why a job in line does not start is said once for all that are equal to it, and changes with every turn: the read model
+has it. Here it stands in ``decisions``, whenever it became another one.
 """
 
 import logging
@@ -153,10 +156,9 @@ class Projection:
             batch.jobs[job] = self._before[job] = status = ended_status(record, before)
             self._ended.append(job)
             return status
+        if _still_in_line(state, row, self._before.get(job)):
+            return None
         status = live_status(state, row, now)
-        if status.phase is JobPhase.QUEUED and not status.reason:
-            reason = state.jobs.group_of(row).reason
-            status = replace(status, reason=str(reason), tier=reason.tier) if reason else status
         if status.phase.live:
             attempt = views.live_attempt(state, row)
             batch.attempts[views.attempt_key(attempt)] = attempt
@@ -165,7 +167,11 @@ class Projection:
 
     def _read(self, job: JobId) -> JobStatus | None:
         """What an earlier process has written about a job."""
-        return next(iter(self._rows(JobStatus, "SELECT * FROM jobs WHERE id = ?", job)), None)
+        try:
+            return next(iter(self._rows(JobStatus, "SELECT * FROM jobs WHERE id = ?", job)), None)
+        except StoreError as error:
+            log.warning("%s cannot be asked where %s ran: %s", self.path, job, error)
+            return None
 
     def _changed_services(self, state: ClusterState) -> dict[ServiceId, None]:
         there = state.services
@@ -250,6 +256,21 @@ class Projection:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _still_in_line(state: ClusterState, row: int, before: JobStatus | None) -> bool:
+    """Whether a job was only refused again: most of what changes in a busy turn, and nothing that is kept here."""
+    jobs = state.jobs
+    return (
+        before is not None
+        and before.phase is JobPhase.QUEUED
+        and jobs.phase_of(row) is JobPhase.QUEUED
+        and not before.reason
+        and jobs.reason[row] is None
+        and jobs.hold[row] is None
+        and before.queued == jobs.queued_at[row]
+        and before.attempt == jobs.attempt[row]
+    )
 
 
 def _store(connection: sqlite3.Connection, batch: _Batch) -> None:
