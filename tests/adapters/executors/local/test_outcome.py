@@ -26,9 +26,7 @@ def outcome(*ends: Exit | None, order: StopOrder | None = None) -> Outcome:
 ENDS = st.builds(
     Exit,
     kind=st.sampled_from(["exited", "unrun", "stopped", "refused", "killed", "lost"]),
-    text=st.sampled_from(
-        ["0", "1", "75", "127", "137", "143", "255", "9", "program 127", "no such program", "137 why"]
-    ),
+    text=st.sampled_from(["0", "1", "75", "127", "137", "143", "255", "9", "workdir", "no such program", "137 why"]),
     at=st.integers(0, 5).map(Instant),
 )
 ORDERS = st.one_of(st.none(), st.just(ASKED), st.integers(0, 3).map(lambda rank: StopOrder(Instant(1), rank)))
@@ -47,8 +45,8 @@ ORDERS = st.one_of(st.none(), st.just(ASKED), st.integers(0, 3).map(lambda rank:
         (ended(255), Cause.FAILED, 255, None),
         (ended("137 it ran out of its memory"), Cause.FAILED, None, signal.SIGKILL),
         (ended(9, kind="killed"), Cause.FAILED, None, signal.SIGKILL),
-        (ended("program 127", kind="unrun"), Cause.START_FAILED, 127, None),
-        (ended("workdir 1", kind="unrun"), Cause.START_FAILED, 1, None),
+        (ended("fairway-task: 1: x: not found", kind="unrun"), Cause.START_FAILED, None, None),
+        (ended("workdir", kind="unrun"), Cause.START_FAILED, None, None),
         (ended("no such program", kind="refused"), Cause.START_FAILED, None, None),
         (ended("the machine was restarted", kind="lost"), Cause.NODE_LOST, None, None),
         (ended("", kind="stopped"), Cause.NODE_LOST, None, None),

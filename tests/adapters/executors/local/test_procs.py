@@ -76,6 +76,8 @@ class TestRealProcesses:
     def test_what_it_was_started_with_can_be_read(self) -> None:
         with subprocess.Popen(["sleep", "60"], env={"A": "1", "FAIRWAY_X": "ü"}) as child:
             try:
+                while not command_line(child.pid):  # it is not there yet in the middle of an exec
+                    assert child.poll() is None
                 assert command_line(child.pid) == ("sleep", "60")
                 assert set(environment(child.pid)) == {"A=1", "FAIRWAY_X=ü"}
                 assert child.pid in (children(os.getpid()) or [child.pid])

@@ -33,6 +33,12 @@ from fairway.model.time import Duration, Instant
 
 _log = logging.getLogger(__name__)
 
+WRAPPER = "fairway-task"
+"""What the wrapper calls itself."""
+_NOT_EXECUTED = ("126", "127")
+"""With these a shell ends a command that it cannot execute; a program may use them as well."""
+_LINE = 8_192
+
 STREAMS: tuple[Literal["out", "err"], ...] = ("out", "err")
 
 
@@ -75,7 +81,7 @@ ExitKind = Literal["exited", "unrun", "stopped", "refused", "killed", "lost"]
 class Exit(NamedTuple):
     """How a task ended, and when.
 
-    ``exited`` N [NOTE]: the program's status, 128 + signal when a signal ended it · ``unrun`` WHY N: the wrapper could
+    ``exited`` N [NOTE]: the program's status, 128 + signal when a signal ended it · ``unrun`` WHY: the wrapper could
     not start it · ``stopped``: it was told to stop before it started · ``refused`` MESSAGE: it was not even tried ·
     ``killed`` N: its wrapper died by signal N with it · ``lost`` MESSAGE: nobody knows.
     """
@@ -191,7 +197,18 @@ class Folder:
         if found is None:
             return None
         kind, _, text = found[0].decode(errors="replace").partition(" ")
+        if kind == "exited" and text in _NOT_EXECUTED and (said := self._shell_says(rank)):
+            return Exit("unrun", said, found[1])
         return Exit(kind, text, found[1])  # pyright: ignore[reportArgumentType]  # written by us and the wrapper only
+
+    def _shell_says(self, rank: int) -> str:
+        """Why the shell could not execute the program, if that is all there is in its error log."""
+        try:
+            with open(self.log(rank, "err"), "rb") as file:
+                lines = file.read(_LINE).decode(errors="replace").splitlines()
+        except FileNotFoundError:
+            return ""
+        return lines[0] if lines and all(line.startswith(f"{WRAPPER}: ") for line in lines) else ""
 
     def write_exit(self, rank: int, kind: ExitKind, text: str | int = "") -> Exit:
         """Write an end on behalf of a task that cannot do so (any more)."""

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
+from fairway.adapters.executors.local.folder import WRAPPER
+
 SHELL = "/bin/sh"
-NAME = "fairway-task"
-"""The wrapper's $0: its arguments after that are its folder and its rank."""
 
 _SHELL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _EVERY_SIGNAL = tuple(sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}))
@@ -73,6 +73,17 @@ def check(command: Sequence[str], workdir: str, environment: Mapping[str, str]) 
         raise Unlaunchable(f"the program {program!r} is not executable: chmod +x it")
 
 
+def keep_files_to_ourselves() -> None:
+    """Mark every file this process holds beyond the usual three as not to be inherited. Python's own already are so;
+    others come from whoever started us, and a task could keep them, a lock or a port among them, for days."""
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            if int(name) > 2 and os.get_inheritable(int(name)):
+                os.set_inheritable(int(name), False)
+        except OSError:
+            pass  # the descriptor of this very listing, closed by now
+
+
 def spawn(launch: Launch) -> int:
     """Start the wrapper in a session of its own. Returns its process number. Raises OSError.
 
@@ -80,7 +91,7 @@ def spawn(launch: Launch) -> int:
     logs from any of its processes, so they are opened for appending.
     """
     arguments = [
-        SHELL, "-c", script(), NAME, launch.folder, str(launch.rank), launch.boot, launch.workdir,
+        SHELL, "-c", script(), WRAPPER, launch.folder, str(launch.rank), launch.boot, launch.workdir,
         str(launch.data_kib or ""), launch.cgroup, str(launch.nofile or ""),
         *_with_odd_names(launch.command, launch.environment),
     ]  # fmt: skip
@@ -118,6 +129,6 @@ def _with_odd_names(command: tuple[str, ...], environment: Mapping[str, str]) ->
 
 def is_wrapper(arguments: Sequence[str]) -> tuple[str, int] | None:
     """The folder and the rank that a process with these arguments is the wrapper of; None when it is none."""
-    if len(arguments) < 6 or arguments[1] != "-c" or arguments[3] != NAME or not arguments[5].isdecimal():
+    if len(arguments) < 6 or arguments[1] != "-c" or arguments[3] != WRAPPER or not arguments[5].isdecimal():
         return None
     return arguments[4], int(arguments[5])

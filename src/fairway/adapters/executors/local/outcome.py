@@ -10,11 +10,7 @@ from fairway.model.phases import Cause
 YIELD_STATUS = 75
 """EX_TEMPFAIL: a program's way to say that it stopped because it was asked to, and has not finished."""
 
-_UNRUN = {
-    "workdir": "its working directory cannot be entered",
-    "limit": "its limits cannot be set",
-    "program": "its program cannot be executed",
-}
+_UNRUN = {"workdir": "its working directory cannot be entered", "limit": "its limits cannot be set"}
 
 
 def task_outcome(task: TaskSpec, end: Exit | None, many: bool) -> Outcome:
@@ -25,12 +21,7 @@ def task_outcome(task: TaskSpec, end: Exit | None, many: bool) -> Outcome:
     if end.kind == "refused":
         return Outcome(Cause.START_FAILED, message=f"{who}: {end.text}" if many else end.text)
     if end.kind == "unrun":
-        why, _, status = end.text.partition(" ")
-        return Outcome(
-            Cause.START_FAILED,
-            exit_code=_number(status),
-            message=f"{who} was not started: {_UNRUN.get(why, why)}; its error log says more",
-        )
+        return Outcome(Cause.START_FAILED, message=f"{who} was not started: {_UNRUN.get(end.text, end.text)}")
     if end.kind == "lost":
         return Outcome(Cause.NODE_LOST, message=f"{who}: {end.text}" if many else end.text)
     number, _, note = end.text.partition(" ")

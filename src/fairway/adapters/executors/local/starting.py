@@ -12,7 +12,7 @@ from fairway.adapters.executors.local.discover import Machine
 from fairway.adapters.executors.local.folder import Spec, TaskSpec
 from fairway.adapters.executors.local.gang import Ports
 from fairway.adapters.executors.local.housekeeping import raise_open_files
-from fairway.adapters.executors.local.launch import Launch, Unlaunchable, check, spawn
+from fairway.adapters.executors.local.launch import Launch, Unlaunchable, check, keep_files_to_ourselves, spawn
 from fairway.adapters.executors.local.procs import boot_id, signal_group
 from fairway.adapters.executors.local.watching import Watcher
 from fairway.engine.commands import StartAttempt
@@ -41,6 +41,7 @@ class Starter:
         self._base = environment.base(os.environ, config.pass_env)
         self._groups = cgroup.find(config.cgroup) if config.limit_memory else None
         self._nofile = raise_open_files()
+        keep_files_to_ourselves()
 
     def plan(self, command: StartAttempt) -> Spec:
         """Choose cores and a rendezvous; they are taken until ``release`` or ``give_back``. Raises OSError."""
