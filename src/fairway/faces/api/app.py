@@ -114,6 +114,7 @@ class Api:
     async def jobs(self, request: Request) -> Response:
         """Jobs, oldest first; ``phase``, ``queue``, ``user``, ``name`` and ``array`` filter, ``active`` leaves out what
         has ended, ``limit`` keeps the newest."""
+        await self._present.settled()
         now, asked = self._present.clock(), request.query_params
         chosen = [status for status in self._model.jobs() if _matches(status, asked)]
         limit = _number(asked.get("limit"), "limit", 0)
@@ -184,6 +185,7 @@ class Api:
 
     async def queues(self, request: Request) -> Response:
         """Every queue."""
+        await self._present.settled()
         now = self._present.clock()
         return JSONResponse({"as_of_ms": now, "queues": [shapes.queue(each, now) for each in self._model.queues()]})
 

@@ -53,6 +53,18 @@ class Present:
         """Remember a submission until the loop has read it."""
         self._accepted[stem] = submission
 
+    async def settled(self) -> None:
+        """Wait until everything accepted before this call is published: whoever submits and looks finds it."""
+        waiting = list(self._arriving().values())
+        if waiting:
+            await self.until(lambda: all(self.model.job(each.last) is not None for each in waiting))
+
+    def _arriving(self) -> dict[str, Accepted]:
+        arrived = [stem for stem, each in self._accepted.items() if self.model.job(each.last) is not None]
+        for stem in arrived:
+            del self._accepted[stem]
+        return self._accepted
+
     async def job(self, name: str) -> JobStatus:
         """A job by its id. Raises NotFound that names near ones, and the elements of an array."""
         job = JobId(name)
@@ -64,8 +76,7 @@ class Present:
         return found
 
     def _coming(self, name: str) -> bool:
-        submission = self._accepted.get(name.partition(".")[0])
-        return (submission is not None and self.model.job(submission.last) is None) or self._backlog() > 0
+        return name.partition(".")[0] in self._arriving() or self._backlog() > 0
 
     def story(self, job: JobId) -> list[tuple[Instant, str]]:
         """What was decided about a job, oldest first: this process saw the newest lines, the tables all of them."""
@@ -126,18 +137,16 @@ class Present:
 
     def pending(self, queue: QueueId) -> int:
         """Jobs that wait in this very queue, those on their way included."""
-        arrived = [stem for stem, each in self._accepted.items() if self.model.job(each.last) is not None]
-        for stem in arrived:
-            del self._accepted[stem]
         status = self.model.queue(queue)
-        coming = sum(each.jobs for each in self._accepted.values() if each.queue == queue)
+        coming = sum(each.jobs for each in self._arriving().values() if each.queue == queue)
         return coming + (status.own_pending if status else 0)
 
     def unknown_queue(self, name: str, field: str, also: Iterable[str] = ()) -> NotFound:
         """The error for a queue that is not there."""
         known = sorted({queue.id for queue in self.model.queues() if queue.id} | {DEFAULT_QUEUE, *also})
         near = get_close_matches(name, known, 1, 0.5)
-        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known[:8])}; declare it with kind: Queue"
+        there = f"there {'is' if len(known) == 1 else 'are'} {', '.join(known[:8])}"
+        hint = f"did you mean {near[0]}?" if near else f"{there}; declare it with kind: Queue"
         return NotFound(f"no queue {name!r}; {hint}", field)
 
     def limits(self, queue: QueueId) -> list[QueueStatus]:

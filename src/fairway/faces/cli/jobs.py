@@ -106,15 +106,13 @@ def why(job: dict[str, Any]) -> str:
 
 def ending(job: dict[str, Any]) -> str:
     """How a job ended, in words."""
+    how = ""
     if job["signal"]:
         how = f"signal {job['signal']}"
     elif job["exit_code"]:
         how = f"exit status {job['exit_code']}"
-    else:
-        how = ""
     cause = "" if job["cause"] in (None, "failed", "succeeded") else job["cause"].replace("_", " ")
-    message = "" if how and job["message"].startswith(how) else job["message"]
-    return ": ".join(dict.fromkeys(part for part in (cause, how, message) if part))
+    return ": ".join(part for part in (cause, job["message"] or how) if part)
 
 
 def show(

@@ -88,7 +88,7 @@ def usage(error: typer.TyperException) -> int:
     path = context.command_path if context else "fairway"
     text = one_line(error.format_message()).rstrip(".")
     if text:
-        print(f"error: {text}; `{path} --help` tells more", file=sys.stderr)
+        print(f"error: {text}{'' if text.endswith('?') else ';'} `{path} --help` tells more", file=sys.stderr)
     elif context:
         print(context.get_help())
     return error.exit_code

@@ -1,0 +1,1 @@
+"""``fairway demo``: real programs on a control plane of their own, and proof that what should happen did."""
