@@ -73,16 +73,17 @@ class Client:
             early = self.rng.random() < 0.25
             dies = plane.began + self.rng.uniform(0, START_S) if early else math.inf
             pending = self._pending()
-            submits = plane.began
+            submits = math.inf  # an unheard submission would only wait in a pipe
             while (now := time.monotonic()) < dies:
                 if pending and now >= submits:
                     self._submit(plane, pending.pop(0))
                     submits = now + self.rng.uniform(0, LIFE_S / 2)
                     if self.rng.random() < 0.2:  # the moments that matter most
                         dies = min(dies, now + self.rng.uniform(0, 0.02))
-                event = plane.next_event(min(dies, submits if pending else now + 1))
-                if event and self._hear(plane, event) == "ready" and not early:
-                    dies = time.monotonic() + self.rng.uniform(0, LIFE_S)
+                event = plane.next_event(min(dies, submits, now + 1))
+                if event and self._hear(plane, event) == "ready":
+                    submits = time.monotonic()
+                    dies = min(dies, submits + self.rng.uniform(0, LIFE_S))
             for event in plane.kill():
                 self._hear(plane, event)
             self.killed_early += not plane.was_ready
