@@ -1,23 +1,26 @@
 """A folder on this machine as the world of local executors, and programs that do what a test says."""
 
 import asyncio
+import functools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
-from fairway.adapters.executors.local import LocalConfig, LocalExecutor
+from fairway.adapters.executors.local import LocalConfig, LocalExecutor, log_path
 from fairway.adapters.executors.local.procs import environment, read_stat
-from fairway.engine.commands import StopAttempt
-from fairway.model.facts import Fact
+from fairway.engine.commands import StartAttempt, StopAttempt
+from fairway.model.facts import AttemptEnded, Fact, Outcome
 from fairway.model.ids import AttemptId, JobId, NodeId, QueueId
 from fairway.model.job import Job, Role
 from fairway.model.plan import Placement, TaskPlacement
+from fairway.model.resources import Request
 from fairway.model.time import SECOND, Duration
 from fairway.testing.contracts.play import PATIENCE, Script
 
 NODE = NodeId("here")
 CONFIG = LocalConfig(node=NODE, poll_ms=20, cgroup="off")
 
+NOTHING = Request()
 _ON_STOP = {"dies": ":", "ignores": "trap '' TERM", "yields": "trap 'exit 75' TERM"}
 
 
@@ -54,17 +57,53 @@ class LocalWorld:
         signs = f"{self.folder}/signs/$FAIRWAY_JOB@$FAIRWAY_ATTEMPT.$FAIRWAY_TASK"
         return (
             f"{_ON_STOP[script.on_stop]}; echo x >> {signs}.runs; echo $$ > {signs}.pid; "
-            f"sleep {script.runs / 1_000} & wait $!; {self._until(script)}; exit {script.exit_code}"
+            f"sleep {script.runs / 1_000} & wait $!; exit {script.exit_code}"
         )
 
-    def _until(self, script: Script) -> str:
-        return f"sleep {script.runs / 1_000}" if script.on_stop == "ignores" else ":"
-
-    def of_commands(self, name: str, commands: Sequence[Sequence[str]], **fields: object) -> tuple[Job, Placement]:
+    def of_commands(
+        self, name: str, commands: Sequence[Sequence[str]], request: Request = NOTHING, **fields: object
+    ) -> tuple[Job, Placement]:
         """A job with one task per command; ``fields`` are the job's."""
-        roles = tuple(Role(f"r{rank}", command=tuple(command)) for rank, command in enumerate(commands))
+        roles = tuple(Role(f"r{rank}", 1, request, command=tuple(command)) for rank, command in enumerate(commands))
         job = Job(JobId(name), name, QueueId("q"), roles=roles, **{"grace": Duration(5 * SECOND), **fields})
-        return job, tuple(TaskPlacement(rank, rank, NODE) for rank in range(len(roles)))
+        gpus = [((rank,), request.gpu_milli) if request.gpus else ((), 0) for rank in range(len(roles))]
+        return job, tuple(TaskPlacement(rank, rank, NODE, *gpus[rank]) for rank in range(len(roles)))
+
+    async def start(
+        self, *commands: Sequence[str], name: str = "work-1", n: int = 1, request: Request = NOTHING, **fields: object
+    ) -> AttemptId:
+        """Start an attempt of these commands, one task each; a task may use device ``rank`` when it asks for GPUs."""
+        command = self.command(*commands, name=name, n=n, request=request, **fields)
+        await self.executor.start(command)
+        return command.attempt
+
+    def command(
+        self, *commands: Sequence[str], name: str = "work-1", n: int = 1, request: Request = NOTHING, **fields: object
+    ) -> StartAttempt:
+        """What ``start`` sends."""
+        job, placement = self.of_commands(name, commands, request, **fields)
+        return StartAttempt(self.executor.name, AttemptId(job.id, n), job, placement)
+
+    async def end(self, attempt: AttemptId) -> Outcome:
+        """Wait for the end of an attempt."""
+        await self.settle(lambda: bool(self.ends(attempt)))
+        return self.ends(attempt)[0].outcome
+
+    def ends(self, attempt: AttemptId) -> list[AttemptEnded]:
+        return [fact for fact in self.facts if isinstance(fact, AttemptEnded) and fact.attempt == attempt]
+
+    async def stop(self, attempt: AttemptId, grace: int = 10_000) -> None:
+        await self.executor.stop(StopAttempt(self.executor.name, attempt, Duration(grace)))
+
+    def log(self, attempt: AttemptId, stream: str = "out", rank: int = 0) -> bytes:
+        path = Path(log_path(self.data, *attempt, rank, stream))
+        return path.read_bytes() if path.exists() else b""
+
+    def files(self, attempt: AttemptId, pattern: str) -> list[Path]:
+        return sorted(Path(self.data, "attempts", str(attempt)).glob(pattern))
+
+    def touch(self, attempt: AttemptId, name: str) -> None:
+        Path(self.data, "attempts", str(attempt), name).touch()
 
     def runs(self, attempt: AttemptId, rank: int = 0) -> int:
         path = self.folder / "signs" / f"{attempt}.{rank}.runs"
@@ -93,6 +132,24 @@ class LocalWorld:
             await self.executor.stop(StopAttempt(self.executor.name, seen.attempt, Duration(0)))
         await self.settle(lambda: not self.executor._running)
         await self.executor.close()
+
+
+def played(scenario: Callable[[LocalWorld], Awaitable[None]]) -> Callable[[Path], None]:
+    """A test of an open world in a fresh folder, in which nothing is left running afterwards."""
+
+    async def whole(world: LocalWorld) -> None:
+        await world.open()
+        try:
+            await scenario(world)
+        finally:
+            await world.discard()
+
+    @functools.wraps(scenario)
+    def test(tmp_path: Path) -> None:
+        asyncio.run(whole(LocalWorld(tmp_path)))
+
+    del test.__wrapped__  # pytest would look through it for fixtures
+    return test
 
 
 def lives(pid: int, mark: str = "") -> bool:
