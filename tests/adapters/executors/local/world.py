@@ -34,7 +34,7 @@ class LocalWorld:
         self.facts: list[Fact] = []
         self.epoch = 0
         self.executor = LocalExecutor(self.data, config)
-        (folder / "signs").mkdir()
+        (folder / "signs").mkdir(exist_ok=True)
 
     async def open(self) -> None:
         self.epoch += 1
