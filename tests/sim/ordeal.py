@@ -236,7 +236,8 @@ class Turns:
         self.count += 1
         wrong = self._world.untrue()
         for end in state.news.attempts:
-            if not end.placed <= (end.started or end.placed) <= end.ended <= now:
+            # The state keeps 0 for "never started", so a start at instant 0 is noted as 1.
+            if not end.placed <= (end.started or end.placed) <= max(end.ended, 1) <= max(now, 1):
                 wrong.append(f"{end.attempt}: placed {end.placed}, started {end.started}, ended {end.ended}")
         if wrong:
             raise Broken(f"at {now}: {'; '.join(wrong)}")

@@ -1,8 +1,7 @@
 """What a run amounted to, folded from what the control plane itself believes, turn by turn.
 
 A view like any other (``engine.ports.View``): it looks at the jobs and nodes that ``state.news`` names and at the use
-of the root queue, so its cost follows the change. After a crash it looks again at whatever the recovered state calls
-news, which changes nothing that it had seen.
+of the root queue, so its cost follows the change.
 """
 
 from array import array
@@ -71,7 +70,7 @@ class Recorder:
         self.last_completed = 0
         self.ended = 0
         self._open: dict[JobId, _Open] = {}
-        self._closed: set[JobId] = set()
+        self._closed: dict[JobId, JobPhase] = {}
         self._nodes: dict[NodeId, tuple[int, int]] = {}
         self._there_cpu = self._there_gpu = 0
         self._wanted = self._waiting = 0
@@ -81,7 +80,7 @@ class Recorder:
         """Integrals over time up to the last turn: milli-units x milliseconds. ``gpu_possible`` is of the smaller of
         what there is and what is held or waited for."""
         self._progress = progress
-        self._turns = 0
+        self._seq = self._turns = 0
 
     @property
     def open(self) -> int:
@@ -89,7 +88,10 @@ class Recorder:
         return len(self._open)
 
     def fold(self, seq: int, now: int, state: ClusterState) -> None:
-        """Take over what has changed by frame ``seq``."""
+        """Take over what has changed by frame ``seq``; a frame that is replayed after a crash is known."""
+        if seq <= self._seq:
+            return
+        self._seq = seq
         self._pass_time(now)
         for job in state.news.jobs:
             self._look(state, job)
@@ -119,8 +121,8 @@ class Recorder:
         seen = self._open.get(job_id)
         if row is None:
             ended = state.ended.get(job_id)
-            if ended is not None and job_id not in self._closed:
-                self._close(seen or self._open_up(ended.job), ended)
+            if ended is not None:
+                self._end(seen, ended)
             return
         if seen is None:
             seen = self._open_up(state.jobs.job(row))
@@ -143,26 +145,37 @@ class Recorder:
         self._wanted += sign * seen.gpu_milli
         self._waiting += sign
 
+    def _end(self, seen: _Open | None, end: EndedJob) -> None:
+        before = self._closed.get(end.job.id)
+        if before is None:
+            self._close(seen or self._open_up(end.job), end)
+        elif before is not end.phase:
+            # It had failed, and an attempt that was written off has succeeded after all.
+            tally = self.queues[end.job.queue]
+            tally.ended[before] -= 1
+            self._count(tally, end)
+
     def _close(self, seen: _Open, end: EndedJob) -> None:
         if seen.in_line:
             self._move(seen, False)
         tally, job = seen.queue, end.job
         del self._open[job.id]
-        self._closed.add(job.id)
         self.ended += 1
-        tally.ended[end.phase] = tally.ended.get(end.phase, 0) + 1
         tally.gpu_ms += end.spent[2]
         tally.lost_gpu_ms += end.lost_gpu_ms
         tally.preemptions += end.preemptions
         if end.first_started is not None:
             tally.waits.append(max(end.first_started - job.submitted, 0))
-        succeeded = end.phase is JobPhase.SUCCEEDED
-        if succeeded:
-            tally.completions.append(max(end.ended - job.submitted, 0))
+        tally.deadlines += job.deadline is not None
+        self._count(tally, end)
+
+    def _count(self, tally: QueueTally, end: EndedJob) -> None:
+        self._closed[end.job.id] = end.phase
+        tally.ended[end.phase] = tally.ended.get(end.phase, 0) + 1
+        if end.phase is JobPhase.SUCCEEDED:
+            tally.completions.append(max(end.ended - end.job.submitted, 0))
             self.last_completed = max(self.last_completed, end.ended)
-        if job.deadline is not None:
-            tally.deadlines += 1
-            tally.deadlines_met += succeeded and end.ended <= job.deadline
+            tally.deadlines_met += end.job.deadline is not None and end.ended <= end.job.deadline
 
     def _look_at_node(self, state: ClusterState, node: NodeId) -> None:
         row = state.nodes.row_of.get(node)

@@ -161,10 +161,7 @@ class SimulatedWorld:
         return links
 
     def _set_out(self, also: Iterable[tuple[Instant, f.Fact]]) -> None:
-        for queue in self.trace.queues:
-            self._hear(f.QueueSet(queue))
-        for link in self.links.values():
-            link.up(link.site.inventory())
+        self.agenda.put(0, self._begin, rank=-2)
         for at, fact in also:
             self.agenda.put(at, self._hear, fact)
         self._arrive(None)
@@ -172,6 +169,12 @@ class SimulatedWorld:
             self.agenda.put_chore(self._every, self._take_inventories)
         if self.fate is not None:
             Mishaps(self.fate, self.agenda, list(self.links.values()), self.clock, self._hear)
+
+    def _begin(self, _: None) -> None:
+        for queue in self.trace.queues:
+            self._hear(f.QueueSet(queue))
+        for link in self.links.values():
+            link.up(link.site.inventory())
 
     def _advance(self) -> bool:
         """Let time pass until a batch is due. False when nothing more will happen."""
