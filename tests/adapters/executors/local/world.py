@@ -2,12 +2,13 @@
 
 import asyncio
 import functools
+import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 from fairway.adapters.executors.local import LocalConfig, LocalExecutor, log_path
-from fairway.adapters.executors.local.procs import environment, read_stat
+from fairway.adapters.executors.local.procs import Census, environment, read_stat
 from fairway.engine.commands import StartAttempt, StopAttempt
 from fairway.model.facts import AttemptEnded, Fact, Outcome
 from fairway.model.ids import AttemptId, JobId, NodeId, QueueId
@@ -156,3 +157,17 @@ def lives(pid: int, mark: str = "") -> bool:
     """Whether a process of this number lives, and has ``mark`` in its environment."""
     stat = read_stat(pid)
     return stat is not None and not stat.dead and (not mark or mark in environment(pid))
+
+
+def marked(world: LocalWorld, attempt: AttemptId) -> set[int]:
+    """The processes that carry the mark of an attempt, wherever they went."""
+    found = Census.take().marked(f"FAIRWAY_PROGRESS={world.executor.data}/attempts/{attempt}/progress")
+    return {process.pid for process in found}
+
+
+def sh(text: str) -> tuple[str, ...]:
+    return ("/bin/sh", "-c", text)
+
+
+def python(text: str) -> tuple[str, ...]:
+    return (sys.executable, "-c", text)
