@@ -1,5 +1,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import pytest
 
@@ -132,13 +133,24 @@ def test_a_job_that_runs_too_long_is_stopped_by_time_alone() -> None:
     assert loop.state.ended[JobId("j1")].outcome.cause is Cause.TIMED_OUT
 
 
-def test_checkpoints_come_every_so_many_frames() -> None:
-    small = world(*((2_000 + i, (submitted(f"j{i}"),)) for i in range(20)))
-    journal = MemoryJournal()
-    run(ClusterState(), small, journal, Policy(), checkpoint_every=7)
-    kept = sorted(journal.disk.checkpoints)
-    assert kept
-    assert journal.last - kept[-1] < 7 + 2
+def test_checkpoints_come_every_so_many_facts_and_rarer_for_a_large_state() -> None:
+    small = world(*((2_000 + i, (submitted(f"j{i}", not_before=Instant(10**6)),)) for i in range(250)))
+    journal, kept = MemoryJournal(), list[int]()
+    loop = Loop(ClusterState(), small, journal, Policy(), checkpoint_every=7)
+    for facts in small.facts():
+        if facts.now < 10**6:
+            loop.turn(facts)
+            kept += [seq for seq in journal.disk.checkpoints if seq not in kept]
+    gaps = [b - a for a, b in pairwise(kept)]
+    assert len(gaps) >= 2
+    assert gaps[0] >= 7
+    assert gaps == sorted(gaps), "the more jobs, the rarer"
+
+
+def test_a_loop_that_was_recovered_counts_what_it_replayed() -> None:
+    loop = Loop(ClusterState(), world(), MemoryJournal(), Policy(), checkpoint_every=5, since=4)
+    loop.turn(next(loop.world.facts()))
+    assert loop.journal.newest_checkpoint() is not None
 
 
 def test_a_decision_can_be_replaced() -> None:

@@ -99,7 +99,7 @@ class ControlPlane:
         self._arrival = _Arrival(self._world, [executor.name for executor in executors], state, self._arrived)
         self._loop = Loop(
             state, self._world, self._journal, policy, [self.readmodel, projection, self._arrival], seq,
-            checkpoint_every=checkpoint_every,
+            checkpoint_every=checkpoint_every, since=self._replayed.frames,
         )  # fmt: skip
         self._state_ms = (time.monotonic() - began) * 1_000
         self._recovery: Recovery | None = None
