@@ -104,8 +104,8 @@ class ControlPlane:
         self._state_ms = (time.monotonic() - began) * 1_000
         self._recovery: Recovery | None = None
         self._leading = False
-        self.inbox = Inbox(folder / STORE, on_put=self._world.ring)
         self.queries = Queries(folder / VIEWS)
+        self.inbox = Inbox(folder / STORE, on_put=self._world.ring)
 
     @classmethod
     def open(

@@ -24,8 +24,9 @@ from fairway.state.frames import encode
 
 MOST_FACTS = 2_000
 """In one batch: a turn stays short, and the commit of a crowded one is shared by many."""
-LINGER_S = 0.002
-"""How long a batch waits for company after its first fact."""
+LINGER_S = (0.001, 0.02)
+"""How long a batch waits for company after its first fact: as long as the turn before took, within these bounds. Under
+load, fewer turns then share the cost of a commit among more facts; nothing takes more than twice as long for it."""
 IDLE_S = 1.0
 """A turn at least so often, for whatever time alone changes."""
 MOST_WAITING = 100_000
@@ -62,7 +63,6 @@ class LiveWorld:
         epoch: int,
         clock: Callable[[], Instant],
         inventory_s: float = INVENTORY_S,
-        linger_s: float = LINGER_S,
         idle_s: float = IDLE_S,
     ) -> None:
         self.inventories: dict[str, Inventory] = {}
@@ -70,7 +70,7 @@ class LiveWorld:
         self.dropped = 0
         self._clock = clock
         self._epoch = epoch
-        self._linger_s = linger_s
+        self._turn_s = 0.0
         self._idle_s = idle_s
         self._journal: LiveJournal | None = None
         self._facts: deque[Fact] = deque()
@@ -96,7 +96,9 @@ class LiveWorld:
             items = self._gather()
             if self._stopped.is_set():
                 return
+            began = time.monotonic()
             yield Facts(self._clock(), items)
+            self._turn_s = time.monotonic() - began
 
     def accept(self, plan: Plan) -> Plan:
         """The plan itself."""
@@ -151,8 +153,9 @@ class LiveWorld:
     def _gather(self) -> tuple[Fact, ...]:
         """What has come in, after waiting for the first and shortly for more; nothing when only time has passed."""
         until_wake = max(self._wake_at - self._clock(), 0) / 1_000
-        if self._bell.wait(min(self._idle_s, until_wake)) and self._linger_s and not self._stopped.is_set():
-            time.sleep(self._linger_s)
+        if self._bell.wait(min(self._idle_s, until_wake)):
+            shortest, longest = LINGER_S
+            self._stopped.wait(min(max(self._turn_s, shortest), longest))
         self._bell.clear()
         if time.monotonic() >= self._look_again:
             self._mail = True  # another process may have put something in, and has no bell to ring

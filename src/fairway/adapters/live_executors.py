@@ -196,7 +196,11 @@ class ExecutorThread:
         if self._loop.is_closed():
             return
         if self._thread.is_alive():
-            asyncio.run_coroutine_threadsafe(self._close(), self._loop).result(2 * CLOSE_S)
+            try:
+                asyncio.run_coroutine_threadsafe(self._close(), self._loop).result(2 * CLOSE_S)
+            except TimeoutError:
+                log.error("an executor blocks its thread: leaving it behind")
+                return
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join()
         self._loop.close()
