@@ -1,8 +1,9 @@
 """Reading what a task wrote, from the oldest part that is kept to the newest byte, over rotations.
 
 A log is ``path`` with older parts beside it as ``path.1`` (the newest of them), ``path.2`` ... A rotation copies
-``path`` to a new ``path.1`` and empties it, so a reader's place is a part's inode and an offset: a file that is shorter
-than the offset has been rotated, and what is missing is in the part before it.
+``path`` to a new ``path.1`` and empties it: what a reader was in the middle of has another name and inode then, but
+still comes after the same part. So a place in ``path`` itself is an offset and the inode of the part before (0 for
+none), a place in an older part is an offset and that part's own inode.
 """
 
 import os
@@ -50,7 +51,7 @@ def read(path: Path, cursor: str = "", limit: int = MOST_BYTES) -> Chunk:
     if not parts:
         return Chunk(b"", "", False)
     more = offset < parts[index].size or index < len(parts) - 1
-    return Chunk(bytes(data), f"{parts[index].inode}:{offset}", more)
+    return Chunk(bytes(data), _cursor(parts, index, offset), more)
 
 
 def tail(path: Path, lines: int, limit: int = MOST_BYTES) -> Chunk:
@@ -63,8 +64,7 @@ def tail(path: Path, lines: int, limit: int = MOST_BYTES) -> Chunk:
         if len(data) >= limit or data.count(b"\n") > lines:
             break
     kept = b"".join(data.splitlines(keepends=True)[-lines:]) if lines else b""
-    cursor = f"{parts[-1].inode}:{parts[-1].size}" if parts else ""
-    return Chunk(kept, cursor, False)
+    return Chunk(kept, _cursor(parts, len(parts) - 1, parts[-1].size) if parts else "", False)
 
 
 def _parts(path: Path) -> list[_Part]:
@@ -80,17 +80,21 @@ def _parts(path: Path) -> list[_Part]:
     return found[::-1]
 
 
+def _cursor(parts: list[_Part], index: int, offset: int) -> str:
+    if index < len(parts) - 1:
+        return f"in:{parts[index].inode}:{offset}"
+    return f"after:{parts[index - 1].inode if index else 0}:{offset}"
+
+
 def _place(parts: list[_Part], cursor: str) -> tuple[int, int]:
-    inode, _, offset = cursor.partition(":")
-    if not (inode.isdecimal() and offset.isdecimal()):
+    kind, _, rest = cursor.partition(":")
+    inode, _, offset = rest.partition(":")
+    if not parts or kind not in ("in", "after") or not (inode.isdecimal() and offset.isdecimal()):
         return 0, 0
-    for index, part in enumerate(parts):
-        if part.inode == int(inode):
-            rotated = index == len(parts) - 1 and part.size < int(offset)
-            if not rotated:
-                return index, int(offset)
-            return (index - 1, int(offset)) if index else (0, 0)
-    return 0, 0  # that part has been dropped: go on with the oldest there is
+    inodes = [part.inode for part in parts[:-1]] if kind == "in" else [0, *(part.inode for part in parts[:-1])]
+    if int(inode) not in inodes or parts[inodes.index(int(inode))].size < int(offset):
+        return 0, 0  # that part has been dropped: go on with the oldest there is
+    return inodes.index(int(inode)), int(offset)
 
 
 def _bytes(path: str, offset: int, size: int) -> bytes:

@@ -211,7 +211,8 @@ def print_explanation(found: dict[str, Any]) -> None:
     status, now, out = found["job"], int(time.time() * 1000), console()
     phase = status["phase"]
     text = why(status) or ending(status)
-    out.print(f"[bold]{status['id']}[/] is [{PHASE_STYLE.get(phase) or 'default'}]{phase}[/]", end="")
+    verb = {"succeeded": "", "failed": "", "cancelled": "was "}.get(phase, "is ")
+    out.print(f"[bold]{status['id']}[/] {verb}[{PHASE_STYLE.get(phase) or 'default'}]{phase}[/]", end="")
     out.print(styled(f": {text}" if text else "", ""))
     out.print(styled(f"  needs {status['request']}, priority {status['priority']}, queue {status['queue']}", "dim"))
     for line in found["story"]:

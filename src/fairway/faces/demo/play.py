@@ -35,8 +35,7 @@ def play(json: bool, keep: bool) -> int:
         place.client.apply([cast.urgent()], base=base)
         _until(place, show, began, lambda jobs: all(job["phase"] in ENDED for job in jobs))
         course = _course(place)
-        queues = place.client.queues()
-    checks = prove(course)
+        checks, queues = prove(course), place.client.queues()
     summary = _summary(course, checks, queues, time.monotonic() - began)
     if json:
         put_json(summary)

@@ -79,7 +79,9 @@ def _document(root: yaml.Node, place: str) -> Document:
         if len(lines) >= MOST_NODES or len(loc) > DEEPEST:
             raise InvalidManifest([document.error(loc[:3], "is too large or too deep: split it, or write it out")])
         lines[loc] = node.start_mark.line + 1
-        errors += [document.error((*loc, key), "is written twice: remove one") for key in _twice(node)]
+        for key, line in _twice(node):
+            lines[(*loc, key)] = line
+            errors.append(document.error((*loc, key), "is written twice: remove one"))
     if errors:
         raise InvalidManifest(errors)
     try:
@@ -112,8 +114,12 @@ def _walk(node: yaml.Node, loc: Loc) -> Iterator[tuple[Loc, yaml.Node]]:
             yield from _walk(value, (*loc, index))
 
 
-def _twice(node: yaml.Node) -> list[str]:
-    if not isinstance(node, yaml.MappingNode):
-        return []
-    keys = [str(key.value) for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.value != "<<"]
-    return sorted({key for key in keys if keys.count(key) > 1}) if len(set(keys)) < len(keys) else []
+def _twice(node: yaml.Node) -> Iterator[tuple[str, int]]:
+    """Keys of a mapping that were there before, and their lines."""
+    seen: set[str] = set()
+    for key, _ in node.value if isinstance(node, yaml.MappingNode) else ():
+        name = str(key.value)
+        if isinstance(key, yaml.ScalarNode) and name != "<<":
+            if name in seen:
+                yield name, key.start_mark.line + 1
+            seen.add(name)

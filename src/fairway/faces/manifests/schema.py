@@ -84,10 +84,7 @@ class RequestSpec(Strict):
         if gpus is not None and gpus.devices > MOST_GPUS:
             raise FieldError("gpus", f"{gpus.devices} > {MOST_GPUS}: one task cannot ask for more")
         if self.gpu_memory and gpus is not None and gpus != GpuCount(1):
-            raise FieldError(
-                "gpu_memory",
-                "asks for the memory of one shared device: remove gpus, or ask for devices without gpu_memory",
-            )
+            raise FieldError("gpu_memory", "asks for memory of one shared device: remove it, or remove gpus")
         if self.accelerators and not self.gpu_memory and (gpus is None or not gpus.devices):
             raise FieldError("accelerators", "are listed but no GPU is asked for: add gpus: 1, or remove them")
         kinds = [each.type for each in self.accelerators]
@@ -97,7 +94,11 @@ class RequestSpec(Strict):
 
 
 def _workers(value: Any) -> Any:
-    return {"min": value, "max": value} if isinstance(value, int) and not isinstance(value, bool) else value
+    if not isinstance(value, int) or isinstance(value, bool):
+        return value
+    if value < 1:
+        raise ValueError(f"{value} < 1: write at least 1")
+    return {"min": value, "max": value}
 
 
 class WorkersSpec(Strict):
