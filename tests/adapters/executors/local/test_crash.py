@@ -317,6 +317,43 @@ def test_a_wrapper_that_is_just_claiming_is_waited_for(tmp_path: Path) -> None:
             assert world.runs(attempt) == 0
 
 
+LATE = 'sleep 0.3; read -r s < /proc/self/stat; echo "$s $3" > $1/$2.claim; sleep 0.2; echo exited 4 > $1/$2.exit'
+"""A wrapper that takes its time, and has nothing to run."""
+
+
+def late_wrapper(folder: Folder) -> list[str]:
+    return ["/bin/sh", "-c", LATE, "fairway-task", folder.path, "0", boot_id()]
+
+
+def planned(tmp_path: Path) -> Folder:
+    """An attempt that was written down, and of which nothing is to be seen."""
+    world = LocalWorld(tmp_path)
+    prepare(world.executor.data)
+    folder = Folder(world.executor.data, AttemptId(JobId("work-1"), 1))
+    folder.create(Spec((TaskSpec(0, "r0"),), Duration(1_000)))
+    return folder
+
+
+def test_a_wrapper_that_has_yet_to_claim_is_adopted(tmp_path: Path) -> None:
+    """The engine may have been told that it runs: an inventory without it would have it run again elsewhere."""
+    folder = planned(tmp_path)
+    with subprocess.Popen(late_wrapper(folder), start_new_session=True) as holder:
+        while is_wrapper(command_line(holder.pid)) is None:
+            assert holder.poll() is None
+        with asyncio.Runner() as runner, running(runner, tmp_path) as world:
+            seen = runner.run(world.executor.inventory()).attempts
+            assert [(o.attempt, o.ended) for o in seen] == [(folder.attempt, None)]
+            assert runner.run(world.end(folder.attempt)).exit_code == 4
+
+
+def test_a_claim_that_nobody_saw_coming_is_found(tmp_path: Path) -> None:
+    folder = planned(tmp_path)
+    with asyncio.Runner() as runner, running(runner, tmp_path) as world:
+        assert runner.run(world.executor.inventory()).attempts == (), "nothing of it was ever started"
+        with subprocess.Popen(late_wrapper(folder), start_new_session=True):
+            assert runner.run(world.end(folder.attempt)).exit_code == 4
+
+
 def test_a_stranger_in_a_session_of_the_same_number_is_let_be(tmp_path: Path) -> None:
     """The wrapper ended while nobody watched; its number now leads somebody else's session."""
     with subprocess.Popen(["sleep", "600"], start_new_session=True) as stranger:

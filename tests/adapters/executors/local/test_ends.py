@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from fairway.engine.commands import ForgetAttempt
+from fairway.model.errors import Conflict
 from fairway.model.facts import AttemptEnded, AttemptStarted
 from fairway.model.ids import NodeId
 from fairway.model.phases import Cause
@@ -124,6 +126,29 @@ async def test_a_data_folder_that_cannot_be_written_fails_the_start(world: Local
     assert outcome.cause is Cause.START_FAILED
     assert str(world.executor.data) in outcome.message
     os.rename(world.data / "gone", world.data / "index")
+    seen = (await world.executor.inventory()).attempts
+    assert [(o.attempt, o.started, o.outcome) for o in seen] == [(job, None, outcome)], "it is known until forgotten"
+    await world.executor.forget(ForgetAttempt(world.executor.name, job))
+    assert (await world.executor.inventory()).attempts == ()
+
+
+def test_an_executor_that_could_not_be_opened_can_be_opened_again(tmp_path: Path) -> None:
+    async def play(world: LocalWorld) -> None:
+        await world.open()
+        job = await world.start(sh("sleep 0.2; exit 7"))
+        await world.close()
+        order = world.data / "attempts" / str(job) / "stop"
+        os.mkdir(order)  # something that nobody expects, in the middle of adopting
+        with pytest.raises(OSError, match="directory"):
+            await world.open()
+        with pytest.raises(Conflict, match="not open"):
+            await world.executor.inventory()
+        os.rmdir(order)
+        await world.executor.open(world.facts.append, 9)
+        assert (await world.end(job)).exit_code == 7
+        await world.close()
+
+    asyncio.run(play(LocalWorld(tmp_path)))
 
 
 # -- stopping, and what is left behind --------------------------------------------------------------------------------

@@ -63,7 +63,7 @@ class Attempt:
     @property
     def known(self) -> bool:
         """Whether anything of it was ever started, or is never to start."""
-        return self.order is not None or any(not task.idle for task in self.tasks)
+        return self.outcome is not None or self.order is not None or any(not task.idle for task in self.tasks)
 
     @property
     def over(self) -> bool:

@@ -26,7 +26,7 @@ from fairway.adapters.executors.local.housekeeping import Housekeeping
 from fairway.adapters.executors.local.procs import Census
 from fairway.adapters.executors.local.starting import CannotStart, Starter
 from fairway.adapters.executors.local.stopping import Stopper
-from fairway.adapters.executors.local.watching import Watcher
+from fairway.adapters.executors.local.watching import Roll, Watcher
 from fairway.engine.commands import ForgetAttempt, StartAttempt, StopAttempt
 from fairway.model.errors import Conflict
 from fairway.model.facts import AttemptEnded, AttemptStarted, Fact, Inventory, Outcome, Progressed
@@ -73,6 +73,7 @@ class LocalExecutor:
         The ends of attempts that were not forgotten are told again.
         """
         machine = await asyncio.to_thread(self._look)
+        await self.close()
         loop = asyncio.get_running_loop()
         watcher = Watcher(loop, self._task_ended)
         self._now_open = _Open(
@@ -81,14 +82,19 @@ class LocalExecutor:
             watcher,
             Stopper(loop, self._task_cleared),
             Starter(machine, self.config, watcher),
-            Housekeeping(loop, self.data, self.config, self._running, self._report),
+            Housekeeping(loop, self.data, self.config, self._running, self._look_after),
             epoch << _EPOCH_BITS,
         )
         self._attempts.clear()
         self._running.clear()
-        census = Census.take()
-        for attempt_id in indexed(self.data):
-            self._adopt(attempt_id, census)
+        try:
+            census = Census.take()
+            roll = Roll(census)
+            for attempt_id in indexed(self.data):
+                self._adopt(attempt_id, census, roll)
+        except BaseException:
+            await self.close()
+            raise
         self._now_open.housekeeping.begin()
 
     async def start(self, command: StartAttempt) -> None:
@@ -111,9 +117,7 @@ class LocalExecutor:
         if attempt.outcome is not None:
             self._tell_end(attempt)
             return
-        for task in attempt.tasks:
-            if task.idle:
-                self._find(attempt, task)
+        self._find_idle(attempt)
         order = StopOrder(Instant(now + command.grace))
         if attempt.order is not None:
             earlier = min(order.deadline, attempt.order.deadline)
@@ -152,7 +156,7 @@ class LocalExecutor:
         prepare(self.data)
         return survey(self.config, self.data)
 
-    def _adopt(self, attempt_id: AttemptId, census: Census) -> None:
+    def _adopt(self, attempt_id: AttemptId, census: Census, roll: Roll) -> None:
         folder = Folder(self.data, attempt_id)
         attempt = load(folder)
         if attempt.spec is None and attempt.order is None and folder.discard():
@@ -161,7 +165,7 @@ class LocalExecutor:
         self._open.starter.hold(attempt)
         for task in attempt.tasks:
             if task.end is None:
-                self._open.watcher.find(attempt, task)
+                self._open.watcher.find(attempt, task, roll)
             if task.end is not None:
                 self._clear(attempt, task, census)
         if attempt.order is not None:
@@ -172,11 +176,20 @@ class LocalExecutor:
         self._attempts[attempt.id] = self._running[attempt.id] = attempt
         return attempt
 
-    def _find(self, attempt: Attempt, task: Task) -> None:
-        """See whether an idle task was claimed by a wrapper from before our time."""
-        self._open.watcher.find(attempt, task)
-        if task.end is not None:
-            self._clear(attempt, task, None)
+    def _find_idle(self, attempt: Attempt) -> None:
+        """See whether idle tasks were claimed by wrappers from before our time."""
+        for task in attempt.tasks:
+            if task.idle:
+                self._open.watcher.find(attempt, task)
+                if task.end is not None:
+                    self._clear(attempt, task, None)
+
+    def _look_after(self, attempt: Attempt) -> None:
+        """From time to time: take its report, and see who was so late to claim that nobody saw it when we opened."""
+        if attempt.started is None and attempt.order is None:
+            self._find_idle(attempt)
+            self._advance(attempt)
+        self._report(attempt)
 
     # -- starting --------------------------------------------------------------------------------------------------
 
@@ -215,9 +228,7 @@ class LocalExecutor:
         if attempt.spec is None:
             spec = self._open.starter.plan(command)
             attempt.take_spec(spec, attempt.folder.rewrite(spec))
-        for task in attempt.tasks:
-            if task.idle:
-                self._find(attempt, task)
+        self._find_idle(attempt)
         if attempt.spec is not None and all(task.idle for task in attempt.tasks):
             attempt.planned = attempt.folder.rewrite(attempt.spec)
 
@@ -234,6 +245,7 @@ class LocalExecutor:
 
     def _give_up(self, attempt_id: AttemptId, message: str) -> None:
         """End an attempt of which nothing could be written down. It is only remembered: nothing of it ever ran."""
+        _log.error("%s is not started: %s", attempt_id, message)
         attempt = self._attempts.get(attempt_id) or self._enter(Attempt(Folder(self.data, attempt_id)))
         if attempt.outcome is None and not any(task.live for task in attempt.tasks):
             attempt.ended, attempt.outcome = _now(), Outcome(Cause.START_FAILED, message=message)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from fairway.adapters.executors.local.attempt import Attempt, Task
 from fairway.adapters.executors.local.folder import Claim, Exit, ExitKind
 from fairway.adapters.executors.local.launch import is_wrapper
-from fairway.adapters.executors.local.procs import Census, Stat, boot_id, command_line, open_pidfd, reap
+from fairway.adapters.executors.local.procs import Census, Process, boot_id, command_line, open_pidfd, reap
 from fairway.model.time import Instant
 
 _log = logging.getLogger(__name__)
@@ -27,19 +27,21 @@ class Watcher:
         """Watch a child of ours that was started just now. Raises OSError when there are no descriptors left."""
         self._watch(attempt, task, pid, os.pidfd_open(pid))
 
-    def find(self, attempt: Attempt, task: Task) -> None:
+    def find(self, attempt: Attempt, task: Task, roll: "Roll | None" = None) -> None:
         """Look at an idle task's files: it becomes live, or gets its end, or stays idle when nobody has claimed it.
 
-        A wrapper that is about to claim it, from before our time, is not seen: it and the next one settle that by the
-        claim.
+        A wrapper from before our time that has yet to claim it is found only in a ``roll`` of all wrappers. Without,
+        it and the next one settle who runs the program by the claim.
         """
         task.end = attempt.folder.exit(task.rank)
         if task.end is not None:
             return
         claim = attempt.folder.claim(task.rank)
+        if claim is None and roll is not None and self._watch_unnamed(attempt, task, roll):
+            return
         if claim is None and attempt.folder.claimed(task.rank):
             # Somebody has claimed it and was not seen to write who: it is writing now, or has died writing.
-            if self._watch_unnamed(attempt, task):
+            if self._watch_unnamed(attempt, task, Roll(Census.take())):
                 return
             claim = attempt.folder.claim(task.rank)
             if claim is None:
@@ -77,13 +79,13 @@ class Watcher:
         # It may have written its end after we looked for it and before it was gone.
         task.end = attempt.folder.exit(task.rank) or self._unwritten(attempt, task, None)
 
-    def _watch_unnamed(self, attempt: Attempt, task: Task) -> bool:
+    def _watch_unnamed(self, attempt: Attempt, task: Task, roll: "Roll") -> bool:
         """Find a live wrapper of the task by its arguments, and watch it."""
-        stat = _find_wrapper(attempt.folder.path, task.rank)
-        fd = open_pidfd(stat.pid, stat.started) if stat is not None else None
-        if stat is None or fd is None:
+        process = roll.wrapper(attempt.folder.path, task.rank)
+        fd = open_pidfd(*process) if process is not None else None
+        if process is None or fd is None:
             return False
-        self._watch(attempt, task, stat.pid, fd)
+        self._watch(attempt, task, process.pid, fd)
         return True
 
     def _watch(self, attempt: Attempt, task: Task, pid: int, fd: int) -> None:
@@ -112,7 +114,7 @@ class Watcher:
             elif claim is not None:
                 self._believe(attempt, task, claim)  # another wrapper was first: its is the task
                 end = task.end
-            elif not self._watch_unnamed(attempt, task):
+            elif not self._watch_unnamed(attempt, task, Roll(Census.take())):
                 end = attempt.folder.exit(task.rank) or self._unclaimed(attempt, task, status)
         if not task.live:
             task.end = end
@@ -135,8 +137,16 @@ class Watcher:
         return self.write_end(attempt, task, "refused", text)
 
 
-def _find_wrapper(folder: str, rank: int) -> Stat | None:
-    for stat in Census.take().stats:
-        if stat.pid == stat.session and is_wrapper(command_line(stat.pid)) == (folder, rank):
-            return stat
-    return None
+class Roll:
+    """The wrappers of a census, by the folder and the rank they were given. They are looked up when first asked for."""
+
+    def __init__(self, census: Census) -> None:
+        self._census = census
+        self._wrappers: dict[tuple[str, int], Process] | None = None
+
+    def wrapper(self, folder: str, rank: int) -> Process | None:
+        if self._wrappers is None:
+            leaders = (stat.process for stat in self._census.stats if stat.pid == stat.session)
+            named = ((is_wrapper(command_line(process.pid)), process) for process in leaders)
+            self._wrappers = {task: process for task, process in named if task is not None}
+        return self._wrappers.get((folder, rank))
