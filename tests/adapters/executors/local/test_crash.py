@@ -379,3 +379,16 @@ def test_what_was_left_behind_while_nobody_watched_is_ended(tmp_path: Path) -> N
         with running(runner, tmp_path) as world:
             assert runner.run(world.end(job)).cause is Cause.SUCCEEDED
             assert not lives(int(left.read_text()))
+
+
+def test_what_was_left_behind_and_ignores_is_killed_and_nobody_else(tmp_path: Path) -> None:
+    program = "(trap '' TERM; sleep 600) & echo $! > left; sleep 0.1"
+    with asyncio.Runner() as runner:
+        with running(runner, tmp_path) as world:
+            job = runner.run(world.start(("/bin/sh", "-c", program), grace=Duration(100)))
+            runner.run(world.settle(lambda: bool(world.files(job, "left"))))
+        left = Path(world.executor.data, "attempts", str(job), "left")
+        runner.run(world.settle(lambda: bool(world.files(job, "0.exit")) and left.read_text() != ""))
+        with running(runner, tmp_path) as world:
+            assert runner.run(world.end(job)).cause is Cause.SUCCEEDED
+            assert not lives(int(left.read_text()))

@@ -102,6 +102,11 @@ class TestRealProcesses:
                 one.kill()
                 two.kill()
 
+    @pytest.mark.parametrize("number", [0, 1, -1])
+    def test_our_own_group_is_none_of_a_task(self, number: int) -> None:
+        with pytest.raises(ValueError, match="no process group"):
+            signal_group(number, 0)
+
     def test_a_group_without_members_is_not_signalled(self) -> None:
         with subprocess.Popen(["true"], start_new_session=True) as child:
             child.wait()

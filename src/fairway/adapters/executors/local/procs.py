@@ -91,7 +91,12 @@ def reap(pid: int) -> int | None:
 
 
 def signal_group(leader: int, number: int) -> bool:
-    """Signal a whole process group. False when nobody is left in it, or nobody whom we may signal."""
+    """Signal a whole process group. False when nobody is left in it, or nobody whom we may signal.
+
+    Raises ValueError for 0 and 1, which the kernel takes for our own group and for everybody.
+    """
+    if leader <= 1:
+        raise ValueError(f"{leader} is no process group of a task")
     try:
         os.killpg(leader, number)
     except (ProcessLookupError, PermissionError):

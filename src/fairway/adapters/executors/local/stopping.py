@@ -177,7 +177,7 @@ class Stopper:
     def _press(self, ending: _Ending, members: set[Process], census: Census) -> None:
         """Signal what is left of a task, and look again when it has gone."""
         number = signal.SIGKILL if ending.killing else signal.SIGTERM
-        if ending.killing and any(stat.session == ending.task.pid for stat in census.stats):
+        if ending.killing and ending.task.pid and census.of_session(ending.task.pid):
             signal_group(ending.task.pid, number)  # all at once, so that nothing is forked meanwhile
         for member in sorted(members):
             new = member not in ending.left
