@@ -1,16 +1,20 @@
 """A control plane as users run it, a process of its own, and the command line as they call it."""
 
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from fairway.faces.cli.main import main
 from fairway.faces.client import Client, Target
 from fairway.model.errors import Unavailable
 from fairway.testing.polling import PATIENCE_S, wait_for
@@ -37,21 +41,46 @@ class Outcome:
         return lines[0].removeprefix("error: ")
 
 
-def fairway(*arguments: str, home: Path, cwd: Path | None = None, text: str = "", **env: str) -> Outcome:
-    """One call of the command line."""
+def fairway(
+    *arguments: str, home: Path, cwd: Path | None = None, text: str = "", within: float = 2 * PATIENCE_S, **env: str
+) -> Outcome:
+    """One call of the command line: in this process, which spares the start of an interpreter, but for what takes a
+    process over."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("FAIRWAY_")}
+    environment = {**inherited, "FAIRWAY_HOME": str(home), "NO_COLOR": "1", **env}
+    if arguments and arguments[0] not in ("up", "demo", "completion"):
+        return _here(arguments, cwd or home.parent, text, environment)
     outcome = subprocess.run(
         [sys.executable, "-m", "fairway", *arguments],
-        env={**inherited, "FAIRWAY_HOME": str(home), "NO_COLOR": "1", **env},
+        env=environment,
         cwd=cwd or home.parent,
         input=text,
         capture_output=True,
         text=True,
-        timeout=PATIENCE_S * 2,
+        timeout=within,
         check=False,
     )
     assert "Traceback" not in outcome.stderr, outcome.stderr
     return Outcome(outcome.returncode, outcome.stdout, outcome.stderr)
+
+
+def _here(arguments: tuple[str, ...], cwd: Path, text: str, environment: dict[str, str]) -> Outcome:
+    out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8") for _ in range(2))
+    code: object = 0
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        patch.setattr(os, "environ", environment)
+        patch.setattr(sys, "stdin", io.StringIO(text))
+        patch.setattr(sys, "argv", ["fairway", *arguments])
+        patch.chdir(cwd)
+        try:
+            main()
+        except SystemExit as end:
+            code = end.code
+    for stream in (out, err):
+        stream.flush()
+    told, said = (stream.buffer.getvalue().decode() for stream in (out, err))  # type: ignore[attr-defined]
+    assert isinstance(code, int)
+    return Outcome(code, told, said)
 
 
 @dataclass

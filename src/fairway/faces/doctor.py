@@ -60,7 +60,21 @@ def repair(folder: Path) -> str:
     if not path.exists():
         raise NotFound("there is no store here: nothing to repair", str(path))
     with SqliteStore.open(path) as store:
-        return str(store.quarantine_tail())
+        done = store.quarantine_tail()
+    parts = [
+        f"frames {done.cut} to {max(done.frames, default=done.cut)} (the journal now ends before them)"
+        if done.cut
+        else "",
+        f"checkpoints {_numbers(done.checkpoints)}" if done.checkpoints else "",
+        f"submissions {_numbers(done.inbox)}" if done.inbox else "",
+        f"{len(done.history)} old frames that a checkpoint stands for" if done.history else "",
+    ]
+    told = ", ".join(filter(None, parts))
+    return f"set aside in the table quarantine of {path}: {told}" if told else f"nothing in {path} is damaged"
+
+
+def _numbers(found: tuple[int, ...]) -> str:
+    return ", ".join(map(str, found[:10])) + (", ..." if len(found) > 10 else "")
 
 
 def _python(_: Path) -> Check:

@@ -1,5 +1,7 @@
 """The play: hand work in, wait for the moment when an urgent job finds no room, and see what comes of it."""
 
+import signal
+import sys
 import time
 from typing import Any
 
@@ -23,6 +25,8 @@ ENDED = ("succeeded", "failed", "cancelled")
 def play(json: bool, keep: bool) -> int:
     """The whole demo; returns the exit code: 0 when everything that must hold did."""
     began = time.monotonic()
+    # Ended politely, it must clear up as it does when it is interrupted.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     with stage(keep) as place, make_show(json) as show:
         show.say(f"A control plane with {cast.GPUS} VIRTUAL GPUs: declared, not found. The programs are real.")
         base = str(place.work)
