@@ -15,7 +15,8 @@ plane's word.
 - ``double_run``: jobs whose program began more than once;
 - ``adopted``: running attempts that a new control plane found and went on with, added up over all restarts;
 - ``recovery_ms``: from the start of the process (Python's own start included) to the end of the first turn that had
-  believed the local executor's inventory, over all restarts that got that far before they were killed.
+  believed the local executor's inventory, over all restarts that got that far before they were killed;
+  ``recovery_from_open_ms`` is the part of it that begins with the opening of the store.
 """
 
 import argparse
@@ -64,6 +65,7 @@ class Client:
     """Job id by number of submission."""
     asked: Counter[int] = field(default_factory=Counter)
     recoveries_ms: list[float] = field(default_factory=list)
+    from_open_ms: list[float] = field(default_factory=list)
     adopted: int = 0
     killed_early: int = 0
 
@@ -122,6 +124,7 @@ class Client:
         match event["event"]:
             case "ready":
                 self.recoveries_ms.append((event["at"] - plane.began) * 1_000)
+                self.from_open_ms.append(event["ready_ms"])
                 self.adopted += event["adopted"]
             case "ack":
                 before = self.acknowledged.setdefault(event["number"], event["job"])
@@ -218,7 +221,7 @@ def serve(folder: Path) -> None:
     def announce() -> None:
         recovery = wait_for(lambda: plane.health().recovery, "the first inventory", PATIENCE_S)
         assert recovery is not None
-        say(event="ready", at=time.monotonic(), adopted=recovery.adopted, frames=recovery.frames)
+        say(event="ready", at=time.monotonic(), adopted=recovery.adopted, ready_ms=recovery.ready_ms)
 
     def listen() -> None:
         for line in sys.stdin:
@@ -269,16 +272,19 @@ def judge(folder: Path, client: Client) -> dict[str, Any]:
         "lost": len(lost) + client.jobs - len(client.acknowledged) + len(known - {*client.acknowledged.values()}),
         "double_run": sum(count > 1 for count in begun.values()),
         "adopted": client.adopted,
-        "recovery_ms": {
-            "p50": round(statistics.median(client.recoveries_ms), 1),
-            "max": round(max(client.recoveries_ms), 1),
-        },
+        "recovery_ms": spread(client.recoveries_ms),
+        "recovery_from_open_ms": spread(client.from_open_ms),
         "restarts_ready": len(client.recoveries_ms),
         "killed_before_ready": client.killed_early,
         "acknowledged": len(client.acknowledged),
         "asked_again": sum(count - 1 for count in client.asked.values()),
         "frames": frames,
     }
+
+
+def spread(values: list[float]) -> dict[str, float]:
+    """Median and largest."""
+    return {"p50": round(statistics.median(values), 1), "max": round(max(values), 1)}
 
 
 def read_evidence(path: Path) -> list[str]:
