@@ -79,5 +79,5 @@ class View(Protocol):
     """Something derived from the state for faces: the published read model, the relational projection."""
 
     def fold(self, seq: int, now: int, state: ClusterState) -> None:
-        """Take over what ``state.touched`` says has changed by frame ``seq``. Idempotent; skips what it has."""
+        """Take over what ``state.news`` says has changed by frame ``seq``. Idempotent; skips what it has."""
         ...
