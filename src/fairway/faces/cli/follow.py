@@ -93,12 +93,14 @@ def follow_job(client: "Client", job: str) -> int:
     """Print what a job writes, to the stream it wrote it to, and what becomes of it; returns its exit code."""
     streams = [Log(client, job, "stdout"), Log(client, job, "stderr")]
     told = ""
-    asked = 0.0
+    asked = False
+    tenths = 0
     note(f"{job} submitted; `fairway explain {job}` says more")
     while True:
         try:
             status = client.job(job)
             told = _tell(status, told)
+            tenths = _tell_progress(status, tenths)
             for each in streams:
                 each.print_new(status)
             if status["phase"] in ENDED:
@@ -110,7 +112,7 @@ def follow_job(client: "Client", job: str) -> int:
                 client.cancel_many([job])
                 note(f"{job} is told to stop")
                 return 130
-            asked = time.monotonic()
+            asked = True
             note(f"\n{job} goes on. Ctrl-C again cancels it; `fairway logs -f {job}` follows it from anywhere")
 
 
@@ -129,6 +131,14 @@ def _tell(status: dict[str, Any], told: str) -> str:
     if text != told and status["phase"] not in ENDED:
         note(f"{status['id']} {text}")
     return text
+
+
+def _tell_progress(status: dict[str, Any], tenths: int) -> int:
+    """Say on a terminal when another tenth of the work is done; returns how many are."""
+    done = 10 * status["step"] // status["total"] if status["total"] else 0
+    if done > tenths and sys.stderr.isatty():
+        note(f"{status['id']} {status['step']} of {status['total']} steps")
+    return max(done, tenths)
 
 
 def wait_for(client: "Client", jobs: list[str]) -> list[dict[str, Any]]:
