@@ -8,16 +8,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from fairway.adapters.controlplane import ControlPlane
 from fairway.adapters.stores.inbox import Inbox
 from fairway.engine.commands import ForgetAttempt, StartAttempt, StopAttempt
 from fairway.model import facts as f
 from fairway.model.ids import AttemptId, ExecutorId, JobId, NodeId, QueueId
 from fairway.model.job import Job, Role
 from fairway.model.node import Node
-from fairway.model.phases import Cause
+from fairway.model.phases import Cause, JobPhase
 from fairway.model.resources import Request
 from fairway.model.time import Instant
 from fairway.state.frames import encode
+from fairway.testing.polling import wait_for
 
 
 @dataclass
@@ -110,3 +112,16 @@ def submit_beside(path: Path) -> JobId:
     """As another process would, that has no bell to ring."""
     with Inbox(path) as inbox:
         return submit(inbox)
+
+
+def plane_of(folder: Path, stage: Stage) -> ControlPlane:
+    return ControlPlane.open(folder, [Actor(stage)])
+
+
+def phase(plane: ControlPlane, job: JobId) -> JobPhase | None:
+    status = plane.readmodel.job(job)
+    return status.phase if status else None
+
+
+def succeeded(plane: ControlPlane, job: JobId) -> bool:
+    return wait_for(lambda: phase(plane, job) is JobPhase.SUCCEEDED, f"the end of {job}")
