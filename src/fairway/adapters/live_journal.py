@@ -52,6 +52,7 @@ class LiveJournal:
         self._pause = pause
         self._turn: list[Facts] = []
         self._took = 0
+        self._marked = 0
         self._kept = 0
         self.trouble = ""
 
@@ -74,8 +75,9 @@ class LiveJournal:
         return seq
 
     def _consume(self) -> None:
-        if self._took > self._kept:
+        if self._took > self._marked:
             self._store.consumed(self._took)
+            self._marked = self._took
 
     def commit(self) -> None:
         """As ``ports.Journal``, but waits while the disk is full. Raises StaleEpoch; StoreFull when told to give up."""
@@ -97,9 +99,10 @@ class LiveJournal:
             self.trouble = ""
             log.warning("the store can be written again: going on, nothing was lost")
         self._turn.clear()
-        self._kept = self._took
+        self._kept = self._marked
 
     def _again(self) -> None:
+        self._marked = self._kept
         for facts in self._turn:
             self._store.append(facts)
             self._consume()
