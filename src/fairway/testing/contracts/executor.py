@@ -171,7 +171,7 @@ class ExecutorContract:
     async def test_a_program_that_ignores_the_stop_is_killed_after_its_grace(self, play: Play) -> None:
         begun = await play.start(Script(runs=LONG, on_stop="ignores"))
         await play.running(begun)
-        await play.stop(begun.attempt, Duration(500))
+        await play.stop(begun.attempt, Duration(1_000))
         await play.elapse(Duration(100))
         assert play.harness.alive(begun.attempt), "killed before its grace was over"
         end = await play.end(begun.attempt)
@@ -265,7 +265,7 @@ class ExecutorContract:
         await self._adopted(play, crash=True)
 
     async def _adopted(self, play: Play, *, crash: bool) -> None:
-        begun = await play.start(Script(runs=Duration(600), exit_code=7))
+        begun = await play.start(Script(runs=Duration(1_000), exit_code=7))
         await play.running(begun)
         await play.reopen(crash=crash)
         assert play.harness.alive(begun.attempt)
@@ -328,7 +328,7 @@ class ExecutorContract:
 
     @scenario
     async def test_a_gang_succeeds_when_all_its_tasks_did(self, play: Play) -> None:
-        begun = await play.start(Script(runs=Duration(20)), Script(runs=Duration(400)), Script(runs=Duration(20)))
+        begun = await play.start(Script(runs=Duration(20)), Script(runs=Duration(1_000)), Script(runs=Duration(20)))
         await play.settle(lambda: play.harness.alive(begun.attempt, 1) and not play.harness.alive(begun.attempt, 0))
         assert not play.ends(begun.attempt)
         assert (await play.end(begun.attempt)).outcome.cause is Cause.SUCCEEDED

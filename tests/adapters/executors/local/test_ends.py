@@ -135,7 +135,8 @@ async def test_a_data_folder_that_cannot_be_written_fails_the_start(world: Local
 def test_an_executor_that_could_not_be_opened_can_be_opened_again(tmp_path: Path) -> None:
     async def play(world: LocalWorld) -> None:
         await world.open()
-        job = await world.start(sh("sleep 0.2; exit 7"))
+        job = await world.start(sh("echo ready; sleep 0.2; exit 7"))
+        await world.settle(lambda: world.log(job) == b"ready\n")
         await world.close()
         order = world.data / "attempts" / str(job) / "stop"
         os.mkdir(order)  # something that nobody expects, in the middle of adopting
@@ -189,6 +190,14 @@ async def test_what_stays_behind_in_the_group_is_ended_too(world: LocalWorld) ->
     left = await pid_in(world, Path(world.data, "attempts", str(job), "left"))
     assert (await world.end(job)).cause is Cause.SUCCEEDED
     assert not lives(left), "its capacity is not free as long as it runs"
+
+
+@played
+async def test_what_stays_behind_is_asked_first(world: LocalWorld) -> None:
+    left = "(trap 'echo asked; exit' TERM; echo ready; sleep 600 & wait) & while [ ! -s 0.out ]; do sleep 0.01; done"
+    job = await world.start(sh(left))
+    assert (await world.end(job)).cause is Cause.SUCCEEDED
+    assert world.log(job) == b"ready\nasked\n"
 
 
 @played
