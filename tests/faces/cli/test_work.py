@@ -1,10 +1,12 @@
 """Running work from the command line: what a user types, and what comes of it."""
 
 import json
+import os
+import pty
 import signal
 import subprocess
 import sys
-from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -68,19 +70,66 @@ def test_an_interrupt_without_anybody_to_ask_cancels_the_job(plane: RunningPlane
         "sleep",
         "99",
     ]
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, cwd=plane.work)
-    with plane.client() as client:
-        [job] = wait_for(lambda: client.jobs(name="stopme", phase="running"), "the job to run")
-    wait_for(lambda: following(process.pid), "the command to follow it")
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, cwd=plane.work, text=True)
+    assert process.stderr is not None
+    job = next(line for line in process.stderr if " running on " in line).split()[0]
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=30)
     assert process.returncode == 130, said
-    assert plane.until(job["id"])["phase"] == "cancelled"
+    assert plane.until(job)["phase"] == "cancelled"
 
 
-def following(pid: int) -> bool:
-    """Whether the command has said that it follows the job: from then on an interrupt is about the job."""
-    return Path(f"/proc/{pid}/wchan").exists()
+def test_on_a_terminal_the_first_interrupt_only_asks(plane: RunningPlane) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "fairway",
+        "run",
+        "--data-dir",
+        str(plane.home),
+        "--name",
+        "asked",
+        "--",
+        "sleep",
+        "99",
+    ]
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, cwd=plane.work)
+    os.close(theirs)
+    with open(ours, encoding="utf-8", newline="\n") as terminal:
+        job = next(line for line in terminal if " running on " in line).split()[0]
+        process.send_signal(signal.SIGINT)
+        assert next(line for line in terminal if "goes on" in line).startswith(
+            f"{job} goes on. Ctrl-C again cancels it"
+        )
+        assert plane.until(job, "running", "cancelled", "stopping")["phase"] == "running"
+        process.send_signal(signal.SIGINT)
+        assert next(line for line in terminal if "told to stop" in line)
+        assert process.wait(30) == 130
+    assert plane.until(job)["phase"] == "cancelled"
+
+
+def test_a_table_that_keeps_itself_up_to_date(plane: RunningPlane) -> None:
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "fairway", "ps", "--watch", "--name", "watched", "--data-dir", str(plane.home)]
+    process = subprocess.Popen(
+        command, stdin=theirs, stdout=theirs, stderr=theirs, env={**os.environ, "COLUMNS": "200"}
+    )
+    os.close(theirs)
+    with open(ours, "rb", buffering=0) as terminal:
+        read_until(terminal, b"PHASE")
+        job = plane.submit("sleep 0.1", name="watched")
+        read_until(terminal, job.encode())
+        read_until(terminal, b"succeeded")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 0
+
+
+def read_until(terminal: Any, part: bytes) -> None:
+    """Read what a terminal shows until something is there."""
+    seen = b""
+    while part not in seen:
+        seen += terminal.read(4096)
 
 
 def test_the_environment_of_the_shell_goes_with_the_command(plane: RunningPlane) -> None:

@@ -113,10 +113,13 @@ class Api:
 
     async def jobs(self, request: Request) -> Response:
         """Jobs, oldest first; ``phase``, ``queue``, ``user``, ``name`` and ``array`` filter, ``active`` leaves out what
-        has ended, ``limit`` keeps the newest."""
+        has ended, ``recent_ms`` what ended longer ago, ``limit`` keeps the newest."""
         await self._present.settled()
         now, asked = self._present.clock(), request.query_params
-        chosen = [status for status in self._model.jobs() if _matches(status, asked)]
+        recent = _number(asked.get("recent_ms"), "recent_ms", 0)
+        since = now - recent if recent else 0
+        found = self._model.jobs()
+        chosen = [each for each in found if (each.ended is None or each.ended >= since) and _matches(each, asked)]
         limit = _number(asked.get("limit"), "limit", 0)
         shown = chosen[-limit:] if limit else chosen
         return JSONResponse({"as_of_ms": now, "count": len(chosen), "jobs": [shapes.job(each, now) for each in shown]})

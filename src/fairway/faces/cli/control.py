@@ -55,7 +55,7 @@ def found(node: "Node", folder: Path) -> str:
         kind = f"{node.gpus} x {node.gpu_type} ({memory(node.gpu_memory_mib)} each)"
         parts.append(f"{kind}, VIRTUAL: declared, not found" if node.virtual else kind)
     else:
-        parts.append("no GPUs")
+        parts.append(f"no GPUs{', VIRTUAL: more is declared than was found' if node.virtual else ''}")
     return f"Fairway on {node.id}: {', '.join(parts)}. Data in {folder}"
 
 

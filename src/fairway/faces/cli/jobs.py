@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fairway.faces.cli.common import AsJson, DataDir, connect, put_json
-from fairway.faces.cli.tables import PHASE_STYLE, ago, clock_time, console, span, styled, table
+from fairway.faces.cli.tables import PHASE_STYLE, ago, clock_time, console, put, span, styled, table
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -42,15 +42,13 @@ def ps(
     for each in phase or ():
         if each not in [known.value for known in JobPhase]:
             raise InvalidField("--phase", f"{each!r} is none of {', '.join(known.value for known in JobPhase)}")
-    filters = {"phase": phase, "queue": queue, "user": user, "name": name, "array": array}
+    recent = 0 if every or phase or array else RECENT_MS
+    filters = {"phase": phase, "queue": queue, "user": user, "name": name, "array": array, "recent_ms": recent}
+    filters["limit"] = limit
     with connect(data_dir, RESTART_S if watch else 0.0) as client:
 
         def look() -> list[dict[str, Any]]:
-            found = client.jobs(**filters)
-            if not (every or phase or array):
-                now = time.time() * 1000
-                found = [job for job in found if not job["ended_ms"] or now - job["ended_ms"] < RECENT_MS]
-            return found[-limit:] if limit else found
+            return client.jobs(**filters)
 
         if watch and not json:
             _watch(look)
@@ -58,10 +56,8 @@ def ps(
         found = look()
         if json:
             put_json(found)
-        elif found:
-            console().print(_table(found))
         else:
-            console(stderr=True).print("no jobs; submit one: fairway submit -- python train.py")
+            put(COLUMNS, map(_row, found), "no jobs; submit one: fairway submit -- python train.py", flexible="REASON")
 
 
 def _watch(look: Any) -> None:

@@ -1,7 +1,7 @@
 """Tables and times for people."""
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fairway.model.time import format_duration
@@ -65,7 +65,26 @@ def put(columns: Sequence[str], rows: Iterable[Sequence[Any]], empty: str, flexi
     if not found:
         console(stderr=True).print(empty)
         return
-    console().print(table(columns, found, flexible))
+    out = console()
+    if out.is_terminal:
+        out.print(table(columns, found, flexible))
+    else:
+        print("\n".join(_lines(columns, found)))
+
+
+def _lines(columns: Sequence[str], rows: list[Sequence[Any]]) -> Iterator[str]:
+    """The same table for a pipe: thousands of rows at once, and nothing cut off."""
+    texts = [[name.removeprefix(">") for name in columns], *([_plain(cell) for cell in row] for row in rows)]
+    widths = [max(len(row[at]) for row in texts) for at in range(len(columns))]
+    for row in texts:
+        cells = zip(columns, row, widths, strict=True)
+        yield "  ".join(
+            text.rjust(width) if name[0:1] == ">" else text.ljust(width) for name, text, width in cells
+        ).rstrip()
+
+
+def _plain(cell: Any) -> str:
+    return cell.plain if hasattr(cell, "plain") else "" if cell is None else str(cell)
 
 
 def _text(cell: Any) -> Any:
