@@ -5,7 +5,7 @@ ends are believed once, and a genuine success counts however late it comes.
 """
 
 import heapq
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from fairway.model import facts as f
@@ -36,14 +36,13 @@ def apply(state: ClusterState, facts: f.Facts) -> None:
 
 def _pass_time(state: ClusterState) -> None:
     while state.timers and state.timers[0][0] <= state.now:
-        _, kind, job, attempt = heapq.heappop(state.timers)
-        row = state.jobs.row_of.get(job)
-        if row is None or state.jobs.attempt[row] != attempt:
+        timer = heapq.heappop(state.timers)
+        _, kind, job, _ = timer
+        if not state.counts(timer):
             continue
-        phase = state.jobs.phase_of(row)
-        if kind == "release" and phase is JobPhase.WAITING:
-            lifecycle.enqueue(state, row)
-        elif kind == "limit" and phase is JobPhase.RUNNING:
+        if kind == "release":
+            lifecycle.enqueue(state, state.jobs.row_of[job])
+        else:
             state.overdue[job] = None
 
 
@@ -91,7 +90,7 @@ def _node_gone(state: ClusterState, fact: f.NodeGone) -> None:
         return
     state.nodes.set_reach(row, Reach.LOST)
     state.news.nodes[fact.node] = None
-    for job in list(state.nodes.attempts[row]):
+    for job in _in_line_order(state, state.nodes.attempts[row]):
         lifecycle.lose_node(state, state.jobs.row_of[job])
     for job in list(state.held):
         hold = state.jobs.hold[state.jobs.row_of[job]]
@@ -127,7 +126,7 @@ def _attempt_started(state: ClusterState, fact: f.AttemptStarted) -> None:
         state.unmet.pop(fact.attempt.job, None)
         limit = jobs.job(row).max_runtime
         if limit is not None:
-            state.set_timer(Instant(at + limit), "limit", fact.attempt.job, fact.attempt.n)
+            state.set_timer(Instant(int(jobs.started_at[row]) + limit), "limit", fact.attempt.job, fact.attempt.n)
 
 
 def _attempt_ended(state: ClusterState, fact: f.AttemptEnded) -> None:
@@ -183,11 +182,16 @@ def _write_off_missing(state: ClusterState, fact: f.Inventory, seen: set[Attempt
     missing: dict[JobId, None] = {}
     for node in _nodes_of(state, fact.executor):
         missing.update(state.nodes.attempts[node])
-    for job in missing:
+    for job in _in_line_order(state, missing):
         row = state.jobs.row_of[job]
         attempt = state.jobs.attempt_id(row)
         if attempt not in seen and 0 < state.jobs.started_seq[row] < fact.seq:
             lifecycle.write_off(state, row, fact.seq, f"executor {fact.executor} no longer knows it")
+
+
+def _in_line_order(state: ClusterState, jobs: Iterable[JobId]) -> list[JobId]:
+    """By submission: the order of ends decides which rows are free first, and a restored state has to agree."""
+    return sorted(jobs, key=lambda job: int(state.jobs.ordinal[state.jobs.row_of[job]]))
 
 
 def _nodes_of(state: ClusterState, executor: ExecutorId) -> list[int]:

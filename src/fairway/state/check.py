@@ -36,7 +36,7 @@ def _nodes(state: ClusterState) -> list[str]:
         if not np.array_equal(nodes.device_free[row], column):
             wrong.append(f"node {name}: devices {nodes.device_free[row]} but recomputed {column}")
         sums = (int(nodes.idle[row]), int(nodes.share_max[row]), int(nodes.gpu_free[row]))
-        if sums != (int((column == WHOLE).sum()), int(column.max()), int(column.sum())):
+        if sums != (int((column == WHOLE).sum()), int(column.max(initial=0)), int(column.sum())):
             wrong.append(f"node {name}: device sums {sums} are stale")
         if bool(nodes.placeable[row]) != (nodes.reach[row] is Reach.UP and not nodes.cordoned[row]):
             wrong.append(f"node {name}: placeable is stale")

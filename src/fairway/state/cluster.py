@@ -21,6 +21,9 @@ from fairway.state.groups import GroupTable
 from fairway.state.jobs import JobTable
 from fairway.state.tables import NodeTable, QueueTable
 
+Timer = tuple[int, str, JobId, int]
+"""(instant, ``release`` or ``limit``, job, attempt)."""
+
 KEEP_ENDED = 20_000
 """Ended jobs that the state remembers, so that a late success can still count; older ones live in the views only."""
 
@@ -115,8 +118,8 @@ class ClusterState:
         self.overdue: dict[JobId, None] = {}
         """Running jobs past their ``max_runtime``, not yet told to stop."""
         self.inventory_seq: dict[ExecutorId, int] = {}
-        self.timers: list[tuple[int, str, JobId, int]] = []
-        """Heap of (instant, ``release`` or ``limit``, job, attempt): derived from the job columns."""
+        self.timers: list[Timer] = []
+        """A heap, derived from the job columns."""
         self.news = News()
         self.roomier: dict[int, None] = {}
         """Node rows that gained room since groups were last woken."""
@@ -139,6 +142,17 @@ class ClusterState:
         """Have ``apply`` look at a job when time reaches ``at``."""
         heapq.heappush(self.timers, (at, kind, job, attempt))
 
+    def counts(self, timer: Timer) -> bool:
+        """Whether a timer still means something: its attempt is the newest, and waits or runs as it did."""
+        _, kind, job, attempt = timer
+        row = self.jobs.row_of.get(job)
+        if row is None or self.jobs.attempt[row] != attempt:
+            return False
+        return self.jobs.phase_of(row) is (JobPhase.WAITING if kind == "release" else JobPhase.RUNNING)
+
     def next_timer(self) -> Instant | None:
-        """The next instant at which something is due without any other fact."""
+        """The next instant at which something is due without any other fact. Drops timers that mean nothing any more,
+        which a restored state does not have."""
+        while self.timers and not self.counts(self.timers[0]):
+            heapq.heappop(self.timers)
         return Instant(self.timers[0][0]) if self.timers else None

@@ -180,9 +180,9 @@ def load(data: bytes) -> ClusterState:
         if group.blocked and group.reason is not None:
             blocker = -1 if group.blocker is None else state.queues.row_of[group.blocker]
             state.groups.block(made, group.reason, blocker)
+    state.overdue = dict.fromkeys(saved.overdue)
     _load_jobs(state, saved)
     state.strays = dict(saved.strays)
-    state.overdue = dict.fromkeys(saved.overdue)
     state.inventory_seq = dict(saved.inventory_seq)
     state.services = {service.id: service for service in saved.services}
     state.replicas = {ServiceId(name): dict.fromkeys(ids) for name, ids in saved.replicas}
@@ -199,6 +199,10 @@ def _load_nodes(state: ClusterState, saved: Dump) -> None:
         nodes.put(record.spec)
         nodes.set_cordon(record.row, record.cordoned)
         nodes.set_reach(record.row, record.reach)
+    # A node that has lost devices since may still have work on them.
+    placements = [*(job.placement for job in saved.jobs), *(job.hold.placement for job in saved.jobs if job.hold)]
+    last = max((device for tasks in placements for task in tasks for device in task.devices), default=-1)
+    nodes.widen(0, last + 1)
 
 
 def _load_jobs(state: ClusterState, saved: Dump) -> None:
@@ -242,5 +246,5 @@ def _load_job(state: ClusterState, record: JobRecord) -> None:
             state.groups.ready[group.row] = None
     elif phase is JobPhase.WAITING:
         state.set_timer(Instant(int(jobs.release_at[row])), "release", job.id, int(jobs.attempt[row]))
-    elif phase is JobPhase.RUNNING and job.max_runtime is not None:
+    elif phase is JobPhase.RUNNING and job.max_runtime is not None and job.id not in state.overdue:
         state.set_timer(Instant(int(jobs.started_at[row]) + job.max_runtime), "limit", job.id, int(jobs.attempt[row]))

@@ -138,7 +138,8 @@ class GroupTable:
             if not nodes.placeable[node]:
                 continue
             height = len(self.groups)
-            fits = (self.flat[:height] <= nodes.free[node]).all(axis=1)
+            # Below zero where a node shrank: that stops only who needs some of it.
+            fits = (self.flat[:height] <= np.maximum(nodes.free[node], 0)).all(axis=1)
             fits &= (self.whole[:height] <= nodes.idle[node]) & (self.share[:height] <= nodes.share_max[node])
             could = (self.flat[:height] <= nodes.total[node]).all(axis=1) & self.preempts[:height]
             could &= self.whole[:height] <= nodes.gpu_count[node]

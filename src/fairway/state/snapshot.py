@@ -86,5 +86,5 @@ class Trial:
             for device in devices:
                 column[device] -= milli
             self.idle[node] = np.count_nonzero(column == 1000)
-            self.share_max[node] = column.max()
+            self.share_max[node] = column.max(initial=0)
             self.gpu_free[node] = column.sum()

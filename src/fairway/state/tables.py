@@ -78,13 +78,13 @@ class NodeTable(Table[NodeId]):
         used_flat, used_devices = np.zeros(len(FLAT), np.int64), np.zeros(0, np.int64)
         if row is None:
             row = self.add(node.id)
-            self._widen(row, node.gpus)
+            self.widen(row, node.gpus)
             here = slice(row, row + 1)
             self.spec[here], self.attempts[here] = [None], [{}]
             self.reach[here], self.cordoned[here] = [Reach.UP], [False]
             self.device_free[row] = 0
         else:
-            self._widen(row, node.gpus)
+            self.widen(row, node.gpus)
             used_flat = self.total[row] - self.free[row]
             used_devices = self._whole(row) - self.device_free[row]
         self.spec[row] = node
@@ -135,11 +135,12 @@ class NodeTable(Table[NodeId]):
     def _sum_up(self, row: int) -> None:
         devices = self.device_free[row]
         self.idle[row] = np.count_nonzero(devices == WHOLE)
-        self.share_max[row] = devices.max()
+        self.share_max[row] = devices.max(initial=0)
         self.gpu_free[row] = devices.sum()
         self.placeable[row] = self.reach[row] is Reach.UP and not self.cordoned[row]
 
-    def _widen(self, row: int, devices: int) -> None:
+    def widen(self, row: int, devices: int) -> None:
+        """Have space for so many devices, and for row ``row``."""
         height, width = self.device_free.shape
         if row >= height or devices > width:
             bigger = np.zeros((max(height, 2 * row), max(width, devices)), np.int64)
