@@ -2,10 +2,10 @@
 
 from fairway.model.facts import NodeCordoned, NodeGone
 from fairway.model.ids import NodeId
-from fairway.model.job import PriorityClass
+from fairway.model.job import PriorityClass, Role
 from fairway.model.phases import JobPhase
 from fairway.model.plan import Hold, Release, Start, Stop
-from fairway.testing.builders import Rehearsal, a_job, a_node, a_request, effects, submitted
+from fairway.testing.builders import Rehearsal, a_job, a_node, a_queue, a_request, effects, submitted
 
 LOW, CRITICAL = PriorityClass.LOW, PriorityClass.CRITICAL
 
@@ -59,12 +59,48 @@ def test_a_hold_on_a_node_that_takes_no_work_any_more_is_released() -> None:
     it.prove()
 
 
+def test_room_that_is_released_goes_to_the_first_in_line_not_to_the_first_awake() -> None:
+    it = Rehearsal()
+    it.nodes(a_node("n1", 4, "H100"), a_node("n2", 4, "A100", cpu=1))
+    it.queues(a_queue("q", gpus=8))
+    for name, kind in (("a", "H100"), ("b", "A100")):
+        it.tell(submitted(a_job(name, a_request(4, types=[kind]), cls=LOW)))
+    it.decide()
+    it.start()
+    it.tell(submitted(a_job("gang", Role("w", 2, a_request(4)), queue="q", cls=CRITICAL)))
+    it.tell(submitted(a_job("first", a_request(4, cpu=2, types=["H100"]))))
+    it.decide()
+    it.end("a")
+    it.decide()
+    assert "no room" in str(it.why("first"))
+    it.queues(a_queue("q", gpus=0))
+    it.end("b")
+    it.tell(submitted(a_job("last", a_request(1, types=["H100"]))))
+    assert Release(it.state.jobs.id_of(it.state.jobs.row_of["gang"])) in it.decide().actions
+    assert it.where("last") == ()
+    it.decide()
+    assert it.where("first") == ("n1",)
+    it.prove()
+
+
 def test_a_hold_on_a_node_that_shrank_below_it_is_released() -> None:
     it = two_preemptors()
     it.nodes(a_node("n1", 2))
     it.end("a")
     it.end("b")
     assert {type(action) for action in it.decide().actions} == {Release}
+    it.prove()
+
+
+def test_a_hold_of_a_queue_that_may_use_less_by_now_is_released() -> None:
+    it = two_preemptors()
+    it.queues(a_queue("", gpus=7))
+    it.end("a")
+    it.end("b")
+    assert [type(action) for action in effects(it.decide())] == [Start, Release]
+    assert it.phase("c1") is JobPhase.STARTING
+    it.decide()
+    assert "over quota" in str(it.why("c2"))
     it.prove()
 
 

@@ -105,3 +105,16 @@ def test_room_that_is_too_small_wakes_nobody() -> None:
     it.decide()
     it.end("one")
     assert not it.state.groups.ready
+
+
+def test_a_node_short_of_cpu_wakes_who_needs_none() -> None:
+    it = Rehearsal()
+    it.nodes(a_node("n1", 8, cpu=64))
+    it.tell(submitted(a_job("heavy", a_request(1, cpu=64))), submitted(a_job("rest", a_request(7))))
+    it.decide()
+    it.tell(submitted(a_job("light", a_request(7))))
+    it.decide()
+    it.nodes(a_node("n1", 8, cpu=32))
+    it.end("rest")
+    it.decide()
+    assert it.where("light") == ("n1",)

@@ -56,20 +56,22 @@ def stop_overdue(cycle: Cycle) -> None:
 def settle_holds(cycle: Cycle) -> None:
     """Preemptors whose room is empty by now start there; for the others it stays out of everybody's reach."""
     snap = cycle.snap
-    waiting: list[tuple[int, Placement]] = []
+    kept: list[tuple[int, Placement]] = []
     for row in cycle.snap.held:
         hold = snap.jobs.hold[row]
         if hold is None:
             continue
         if any(_still_live(snap, attempt) for attempt in hold.victims):
-            waiting.append((row, hold.placement))
-        elif _fits_exactly(cycle, row, hold.placement):
+            kept.append((row, hold.placement))
+        elif _fits_exactly(cycle, row, hold.placement) and not _over(cycle, row, hold.placement):
             reason = Placed("held", 0.0, (), len({task.node for task in hold.placement}))
             _start(cycle, row, hold.placement, reason)
         else:
+            # Its room is given out in the next cycle, when everybody whom the release wakes is in line for it.
             cycle.actions.append(Release(hold.job))
+            kept.append((row, hold.placement))
     # Only now: what they wait for is still taken, and would look like a lack of room to the others on their nodes.
-    for row, placement in waiting:
+    for row, placement in kept:
         _take(cycle, row, placement)
 
 
@@ -162,6 +164,12 @@ def _fits_exactly(cycle: Cycle, row: int, placement: Placement) -> bool:
     )
     cycle.trial.rollback(mark)
     return free
+
+
+def _over(cycle: Cycle, row: int, placement: Placement) -> bool:
+    """Whether a limit has been lowered since the placement was decided, so that it may not start any more."""
+    sums = placed_sums(cycle.snap.jobs.job(row), placement)
+    return over_limit(cycle.snap, cycle.trial, int(cycle.snap.jobs.queue[row]), sums) is not None
 
 
 def _still_live(snap: Snapshot, attempt: AttemptId) -> bool:
