@@ -106,7 +106,8 @@ def _describe(snap: Snapshot, capacity: fit.Capacity, row: int, request: Request
             parts.append(f"{int(capacity.idle[row])} {node.gpu_type or 'GPU'}")
     for column, (name, need) in enumerate(zip(FLAT, request.flat, strict=True)):
         if need:
-            free = int(capacity.flat[row, column])
+            # Below zero where held room is still being emptied.
+            free = max(int(capacity.flat[row, column]), 0)
             parts.append(f"{free / 1000:g} CPU" if name == "cpu_milli" else f"{free} {_UNITS[name]}")
     return f"{' + '.join(parts) or 'nothing'} on {snap.nodes.id_of(row)}"
 

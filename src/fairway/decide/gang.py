@@ -71,7 +71,8 @@ def _place_within(
 ) -> Fitted | Short:
     tasks: list[_Task] = []
     reason: Placed | None = None
-    for index, (request, _, minimum) in enumerate(shape.roles):
+    for index in _hardest_first(snap, trial, shape, allowed):
+        request, _, minimum = shape.roles[index]
         found, why = _place_tasks(snap, trial, policy, request, minimum, index, allowed)
         tasks += found
         reason = reason or why
@@ -87,6 +88,15 @@ def _place_within(
         for rank, task in enumerate(tasks)
     )
     return Fitted(placement, reason or Placed("best_fit", 0.0, (), 0))
+
+
+def _hardest_first(snap: Snapshot, trial: Trial, shape: Shape, allowed: Bools | None) -> list[int]:
+    """Roles by how much room there is beyond their least: one that fits anywhere must not take another's only place."""
+    if len(shape.roles) == 1:
+        return [0]
+    capacity = fit.free_capacity(snap, trial, allowed)
+    spare = [int(fit.room(snap.nodes, capacity, request).sum()) - least for request, _, least in shape.roles]
+    return sorted(range(len(spare)), key=spare.__getitem__)
 
 
 def _place_tasks(
