@@ -14,6 +14,7 @@ from fairway.decide.policy import Policy
 from fairway.model.facts import (
     AttemptEnded,
     AttemptStarted,
+    CancelAsked,
     Fact,
     Facts,
     JobSubmitted,
@@ -146,6 +147,10 @@ class Rehearsal:
         outcome = Outcome(cause, status, signal)
         self.tell(AttemptEnded(self.attempt(job), EXECUTOR, self.seq, self.state.now, outcome))
 
+    def cancel(self, *jobs: str) -> None:
+        """Somebody wants these jobs to end."""
+        self.tell(*(CancelAsked(JobId(job)) for job in jobs))
+
     def nodes(self, *nodes: Node) -> None:
         """These nodes are there."""
         self.tell(*(NodeSeen(node) for node in nodes))
@@ -185,6 +190,10 @@ class Rehearsal:
         wrong = self.problems()
         assert not wrong, "; ".join(wrong)
 
+    def restart(self) -> None:
+        """Go on with what a checkpoint kept."""
+        self.state = load(dump(self.state))
+
     def replayed(self) -> ClusterState:
         """A new state that was told the same."""
         state = ClusterState()
@@ -205,10 +214,15 @@ def effects(plan: Plan) -> list[Action]:
 
 
 def from_scratch(state: ClusterState, policy: Policy) -> Plan:
-    """What would be decided if nothing were known of earlier refusals: every group is tried."""
+    """What would be decided if nothing were known of earlier refusals: every group is tried.
+
+    Groups of several roles stay as they are. Where their tasks go is found greedily, so one may fit after another job
+    has taken room, which nobody promises to notice; one role fits if and only if there is room.
+    """
     fresh = load(dump(state))
     for group in fresh.groups.groups:
-        fresh.groups.unblock(group.row)
+        if len(group.shape.roles) == 1:
+            fresh.groups.unblock(group.row)
     return decide(snapshot(fresh), policy)
 
 
