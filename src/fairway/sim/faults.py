@@ -40,7 +40,10 @@ _MINUTES = Duration(5 * MINUTE)
 
 @dataclass(frozen=True, slots=True)
 class Faults:
-    """Rates by kind, 0 for off, and how long things last. After ``until`` nothing goes wrong any more."""
+    """Rates by kind, 0 for off, and how long things last. After ``until`` nothing goes wrong any more.
+
+    Without an ``until`` it never ends, and a job that is longer than the time between two losses may never end either.
+    """
 
     lost: float = 0.0
     duplicated: float = 0.0
@@ -87,13 +90,13 @@ ALL = Faults(
     reordered=0.05,
     late=0.01,
     node_loss=0.05,
-    partition=0.02,
+    partition=0.005,
     slow_starts=0.05,
     failing_starts=0.005,
     clock_steps=0.1,
-    crash=0.0001,
+    crash=0.00002,
 )
-"""A bad week: what ``--faults all`` means."""
+"""A bad year in every week: what ``--faults all`` means."""
 
 
 def parse_faults(text: str) -> Faults:

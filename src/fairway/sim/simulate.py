@@ -1,22 +1,24 @@
 """A whole run: a trace, a policy and a seed in, a report out. The loop is the real one."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter
 
 from fairway.decide.policy import Policy
-from fairway.engine.loop import run
+from fairway.engine.loop import CHECKPOINT_EVERY, run
 from fairway.engine.memory_journal import MemoryJournal
 from fairway.engine.ports import View
 from fairway.engine.recover import recover
 from fairway.model.facts import Fact, Facts
-from fairway.model.time import Instant
+from fairway.model.time import Instant, format_duration
 from fairway.sim.faults import ControlPlaneCrash, Faults
 from fairway.sim.recorder import Recorder
 from fairway.sim.report import Report, make_report
 from fairway.sim.traces.trace import Trace
 from fairway.sim.world import Settings, SimulatedWorld
 from fairway.state.cluster import ClusterState
+
+NO_CHECKPOINTS = 1 << 60
 
 
 @dataclass(slots=True)
@@ -96,14 +98,14 @@ def drive(
     views: Sequence[View] = (),
     *,
     keep: bool = False,
-    checkpoint_every: int = 1 << 60,
+    checkpoint_every: int = CHECKPOINT_EVERY,
 ) -> Ending:
     """Run the loop until the world is over. Where the control plane may crash, its state is thrown away each time and
     recovered from its journal. ``keep`` keeps the journal, as bytes, also where it cannot crash."""
     if not keep and (world.fate is None or not world.fate.faults.crash):
         state = ClusterState()
         journal = Forgetful()
-        run(state, world, journal, policy, views, checkpoint_every=checkpoint_every)
+        run(state, world, journal, policy, views, checkpoint_every=NO_CHECKPOINTS)
         return Ending(state, journal.seq)
     disk = MemoryJournal(encoded=keep)
     crashes = 0
@@ -132,10 +134,13 @@ def simulate(
 ) -> Report:
     """Run ``trace`` through the loop in virtual time and report what came of it.
 
+    Faults without an ``until`` go on for as long as jobs are submitted, and the longest job's time after that.
     ``progress(ended jobs, virtual milliseconds)`` is called now and then. The same arguments give the same decisions
     and the same report, but for wall and decision times.
     """
     recorder = Recorder(progress)
+    if faults and faults.until is None:
+        faults = replace(faults, until=_last_trouble(trace))
     started = perf_counter()
     world = SimulatedWorld(trace, faults=faults, seed=seed, settings=settings, also=also)
     ending = drive(world, policy or Policy(), (recorder,))
@@ -150,11 +155,17 @@ def simulate(
     )
 
 
+def _last_trouble(trace: Trace) -> Instant:
+    last = max((job.submitted for job in trace.jobs), default=0)
+    return Instant(last + max((job.work or 0 for job in trace.jobs), default=0))
+
+
 def _notes(settings: Settings, faults: Faults | None) -> list[str]:
     """What this simulator assumes."""
     notes = [
         f"a job starts {settings.start_delay} ms after it is placed and ends {settings.stop_delay} ms after SIGTERM"
     ]
     if faults:
-        notes.append(f"faults: {faults.told()}")
+        until = "" if faults.until is None else f", until {format_duration(faults.until)} after the first submission"
+        notes.append(f"faults: {faults.told()}{until}")
     return notes

@@ -26,7 +26,8 @@ from fairway.sim.site import Site, StartLuck, to_nobody
 from fairway.sim.traces.trace import Trace
 
 INVENTORY_EVERY = Duration(30 * SECOND)
-"""How often a site says all it has, where messages may be lost."""
+"""How often a site says all it has, where messages may be lost: at least, and at most so many times in a trace."""
+MOST_INVENTORIES = 10_000
 
 AT_ONCE = Duration(0)
 
@@ -51,7 +52,8 @@ class Settings:
     window: Duration = AT_ONCE
     """Facts up to so long after the first are put into one batch, as a live inbox does."""
     inventory_every: Duration | None = None
-    """How often every site says all it has; None: only at the beginning, or every 30 s where messages may be lost."""
+    """How often every site says all it has. None: only at the beginning; where messages may be lost every 30 s, or in a
+    long trace so often that there are ten thousand."""
     speedup: Speedup = linear
     programs: Programs = plain
     """What the tasks of an attempt do: by default they work for as long as their job's work takes, and succeed."""
@@ -86,7 +88,9 @@ class SimulatedWorld:
         self._wakes: set[int] = set()
         self._epoch = 0
         self._quiet = 0
-        self._every = self.settings.inventory_every or (INVENTORY_EVERY if self.fate else None)
+        span = trace.jobs[-1].submitted if trace.jobs else 0
+        often = max(INVENTORY_EVERY, span // MOST_INVENTORIES) if self.fate else None
+        self._every = self.settings.inventory_every or often
         self._arrivals = iter(trace.jobs)
         self.links = self._links()
         self._set_out(also)
