@@ -7,6 +7,7 @@ import pytest
 from fairway.model.errors import FairwayError, InvalidField, NotFound
 from fairway.model.job import Priority, PriorityClass
 from fairway.model.resources import Accelerator, Amount, Request
+from fairway.sim.simulate import simulate
 from fairway.sim.traces import FORMATS, Trace, read
 
 NODES = "sn,cpu_milli,memory_mib,gpu,model\nn0,64000,262144,2,P100\nn1,96000,786432,8,V100M32\n"
@@ -282,3 +283,12 @@ class TestOriginals:
     def test_philly_muri(self, traces: Path) -> None:
         sizes = [len(read(path).jobs) for path in sorted((traces / "philly-muri").glob("*.csv"))]
         assert sizes == [1_494, 5_755]
+
+
+@pytest.mark.parametrize("text", [PODS, PHILLY, MURI, TABLE, SWF], ids=[each.name for each in FORMATS])
+def test_what_is_read_can_be_run(put, text: str) -> None:
+    nodes = put("nodes.csv", "id,count,cpu,memory_mib,gpus,gpu_type\nn,4,64,524288,8,V100M32\nh,4,64,524288,8,H100\n")
+    trace = read(put("x.csv", text), nodes=nodes)
+    report = simulate(trace)
+    assert (report.jobs, report.completed) == (len(trace.jobs), len(trace.jobs))
+    assert report.notes[: len(trace.notes)] == trace.notes
