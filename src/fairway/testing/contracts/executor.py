@@ -184,6 +184,8 @@ class ExecutorContract:
         await play.running(begun)
         await play.stop(begun.attempt, Duration(300))
         await play.stop(begun.attempt, LONG)
+        await play.reopen(crash=True)
+        await play.stop(begun.attempt, LONG)
         assert (await play.end(begun.attempt)).outcome.signal == SIGKILL
 
     @scenario

@@ -8,26 +8,21 @@ import asyncio
 import os
 import random
 import signal
-import subprocess
 import sys
 import time
 import traceback
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
 import pytest
 
-from fairway.adapters.executors.local.folder import Folder, Spec, TaskSpec, prepare
-from fairway.adapters.executors.local.launch import is_wrapper
-from fairway.adapters.executors.local.procs import boot_id, command_line, read_stat
-from fairway.engine.commands import ForgetAttempt, StartAttempt
+from fairway.engine.commands import ForgetAttempt
 from fairway.model.ids import AttemptId, JobId
 from fairway.model.phases import Cause
 from fairway.model.time import Duration
 from fairway.testing.contracts.play import LONG, Script
-from tests.adapters.executors.local.world import LocalWorld, lives
+from tests.adapters.executors.local.world import LocalWorld, running, started
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
 
@@ -96,34 +91,17 @@ def every_step(tmp_path: Path) -> Iterator[tuple[int, Path]]:
     raise AssertionError("it never comes to an end")
 
 
-@contextmanager
-def running(runner: asyncio.Runner, folder: Path) -> Iterator[LocalWorld]:
-    """A control plane that nobody kills."""
-    world = LocalWorld(folder)
-    world.epoch = 1_000
-    runner.run(world.open())
-    try:
-        yield world
-    finally:
-        runner.run(world.close())
-
-
-def command(world: LocalWorld, *scripts: Script, name: str = "work-1") -> StartAttempt:
-    job, placement = world.job(name, scripts)
-    return StartAttempt(world.executor.name, AttemptId(job.id, 1), job, placement)
-
-
 def test_a_start_that_was_cut_short_anywhere_runs_each_task_once(tmp_path: Path) -> None:
     scripts = (Script(runs=Duration(30)), Script(runs=Duration(60)))
 
     async def start(world: LocalWorld) -> None:
-        await world.executor.start(command(world, *scripts))
+        await world.executor.start(started(world, *scripts))
 
     with asyncio.Runner() as runner:
         for step, folder in every_step(tmp_path):
             died = dies_at(step, folder, start)
             with running(runner, folder) as world:
-                again = command(world, *scripts)
+                again = started(world, *scripts)
                 runner.run(world.executor.start(again))
                 outcome = runner.run(world.end(again.attempt))
                 assert outcome.cause is Cause.SUCCEEDED, f"killed before step {step}"
@@ -137,13 +115,13 @@ def test_a_start_that_was_cut_short_anywhere_can_be_stopped_instead(tmp_path: Pa
     scripts = (Script(runs=LONG), Script(runs=LONG))
 
     async def start(world: LocalWorld) -> None:
-        await world.executor.start(command(world, *scripts))
+        await world.executor.start(started(world, *scripts))
 
     with asyncio.Runner() as runner:
         for step, folder in every_step(tmp_path):
             died = dies_at(step, folder, start)
             with running(runner, folder) as world:
-                late = command(world, *scripts)
+                late = started(world, *scripts)
                 runner.run(world.stop(late.attempt))
                 outcome = runner.run(world.end(late.attempt))
                 assert outcome.signal == signal.SIGTERM or outcome.cause is Cause.NODE_LOST, outcome
@@ -166,7 +144,7 @@ def test_a_stop_that_was_cut_short_anywhere_is_gone_on_with(tmp_path: Path) -> N
     with asyncio.Runner() as runner:
         for step, folder in every_step(tmp_path):
             with running(runner, folder) as world:
-                begun = command(world, script)
+                begun = started(world, script)
                 runner.run(world.executor.start(begun))
                 runner.run(world.settle(partial(world.alive, begun.attempt)))
             died = dies_at(step, folder, stop)
@@ -192,7 +170,7 @@ def test_a_gang_whose_failure_was_not_dealt_with_is_ended(tmp_path: Path) -> Non
     with asyncio.Runner() as runner:
         for step, folder in every_step(tmp_path):
             with running(runner, folder) as world:
-                begun = command(world, *scripts)
+                begun = started(world, *scripts)
                 runner.run(world.executor.start(begun))
                 runner.run(world.settle(partial(world.alive, begun.attempt)))
             died = dies_at(step, folder, fail, in_open=True)
@@ -211,7 +189,7 @@ def test_forgetting_that_was_cut_short_is_done_or_not_done(tmp_path: Path) -> No
     with asyncio.Runner() as runner:
         for step, folder in every_step(tmp_path):
             with running(runner, folder) as world:
-                begun = command(world, Script())
+                begun = started(world, Script())
                 runner.run(world.executor.start(begun))
                 runner.run(world.end(begun.attempt))
             died = dies_at(step, folder, forget)
@@ -234,7 +212,7 @@ def test_killed_at_random_in_a_storm_of_starts(tmp_path: Path, seed: int) -> Non
         ended = {seen.attempt.job for seen in (await world.executor.inventory()).attempts if seen.outcome}
         for name in names:
             if name not in ended:
-                await world.executor.start(command(world, Script(runs=Duration(5)), name=name))
+                await world.executor.start(started(world, Script(runs=Duration(5)), name=name))
                 await asyncio.sleep(0)
         await world.settle(lambda: all(world.ends(AttemptId(JobId(name), 1)) for name in names))
 
@@ -250,145 +228,3 @@ def test_killed_at_random_in_a_storm_of_starts(tmp_path: Path, seed: int) -> Non
         attempts = [AttemptId(JobId(name), 1) for name in names]
         assert {end.outcome.cause for attempt in attempts for end in world.ends(attempt)} == {Cause.SUCCEEDED}
         assert [world.runs(attempt) for attempt in attempts] == [1] * len(names)
-
-
-# -- claims that are not what they seem -------------------------------------------------------------------------------
-
-
-def claimed(folder: Path, line: str, boot: str) -> AttemptId:
-    """An attempt of one task that some wrapper has claimed so, and that has not ended."""
-    world = LocalWorld(folder)
-    prepare(str(world.executor.data))
-    attempt = AttemptId(JobId("work-1"), 1)
-    made = Folder(world.executor.data, attempt)
-    made.create(Spec((TaskSpec(0, "r0"),), Duration(1_000)))
-    Path(made.path, "0.claim").write_text(f"{line} {boot}\n" if boot else line)
-    return attempt
-
-
-def adopted(folder: Path, attempt: AttemptId) -> tuple[Cause, int | None]:
-    """What a control plane makes of it: cause and signal."""
-    with asyncio.Runner() as runner, running(runner, folder) as world:
-        outcome = runner.run(world.end(attempt))
-        return outcome.cause, outcome.signal
-
-
-def test_a_number_that_was_given_away_is_not_ours(tmp_path: Path) -> None:
-    with subprocess.Popen(["sleep", "600"], start_new_session=True) as stranger:
-        try:
-            line = Path(f"/proc/{stranger.pid}/stat").read_text().strip().split()
-            line[21] = str(int(line[21]) - 1)
-            attempt = claimed(tmp_path, " ".join(line), boot_id())
-            assert adopted(tmp_path, attempt) == (Cause.FAILED, signal.SIGKILL)
-            assert stranger.poll() is None, "a stranger was signalled"
-        finally:
-            stranger.kill()
-
-
-def test_what_ran_before_the_machine_was_restarted_is_lost(tmp_path: Path) -> None:
-    with subprocess.Popen(["sleep", "600"], start_new_session=True) as stranger:
-        try:
-            line = Path(f"/proc/{stranger.pid}/stat").read_text().strip()
-            attempt = claimed(tmp_path, line, "another-boot")
-            assert adopted(tmp_path, attempt) == (Cause.NODE_LOST, None)
-            assert stranger.poll() is None, "a stranger was signalled"
-        finally:
-            stranger.kill()
-
-
-def test_a_claim_whose_writer_died_writing_is_no_start(tmp_path: Path) -> None:
-    attempt = claimed(tmp_path, "12 (sh) R", "")
-    assert adopted(tmp_path, attempt) == (Cause.NODE_LOST, None)
-
-
-def test_a_wrapper_that_is_just_claiming_is_waited_for(tmp_path: Path) -> None:
-    """Held still between making its claim and writing who it is: it is found by its arguments."""
-    world = LocalWorld(tmp_path)
-    attempt = claimed(tmp_path, "", "")
-    folder = Folder(world.executor.data, attempt)
-    script = "sleep 0.3; echo exited 4 > $1/$2.exit"
-    wrapper = ["/bin/sh", "-c", script, "fairway-task", folder.path, "0"]
-    with subprocess.Popen(wrapper, start_new_session=True) as holder:
-        while is_wrapper(command_line(holder.pid)) is None:
-            assert holder.poll() is None
-        with asyncio.Runner() as runner, running(runner, tmp_path) as world:
-            runner.run(world.executor.start(command(world, Script())))
-            assert runner.run(world.end(attempt)).exit_code == 4
-            assert world.runs(attempt) == 0
-
-
-LATE = 'sleep 0.3; read -r s < /proc/self/stat; echo "$s $3" > $1/$2.claim; sleep 0.2; echo exited 4 > $1/$2.exit'
-"""A wrapper that takes its time, and has nothing to run."""
-
-
-def late_wrapper(folder: Folder) -> list[str]:
-    return ["/bin/sh", "-c", LATE, "fairway-task", folder.path, "0", boot_id()]
-
-
-def planned(tmp_path: Path) -> Folder:
-    """An attempt that was written down, and of which nothing is to be seen."""
-    world = LocalWorld(tmp_path)
-    prepare(world.executor.data)
-    folder = Folder(world.executor.data, AttemptId(JobId("work-1"), 1))
-    folder.create(Spec((TaskSpec(0, "r0"),), Duration(1_000)))
-    return folder
-
-
-def test_a_wrapper_that_has_yet_to_claim_is_adopted(tmp_path: Path) -> None:
-    """The engine may have been told that it runs: an inventory without it would have it run again elsewhere."""
-    folder = planned(tmp_path)
-    with subprocess.Popen(late_wrapper(folder), start_new_session=True) as holder:
-        while is_wrapper(command_line(holder.pid)) is None:
-            assert holder.poll() is None
-        with asyncio.Runner() as runner, running(runner, tmp_path) as world:
-            seen = runner.run(world.executor.inventory()).attempts
-            assert [(o.attempt, o.ended) for o in seen] == [(folder.attempt, None)]
-            assert runner.run(world.end(folder.attempt)).exit_code == 4
-
-
-def test_a_claim_that_nobody_saw_coming_is_found(tmp_path: Path) -> None:
-    folder = planned(tmp_path)
-    with asyncio.Runner() as runner, running(runner, tmp_path) as world:
-        assert runner.run(world.executor.inventory()).attempts == (), "nothing of it was ever started"
-        with subprocess.Popen(late_wrapper(folder), start_new_session=True):
-            assert runner.run(world.end(folder.attempt)).exit_code == 4
-
-
-def test_a_stranger_in_a_session_of_the_same_number_is_let_be(tmp_path: Path) -> None:
-    """The wrapper ended while nobody watched; its number now leads somebody else's session."""
-    with subprocess.Popen(["sleep", "600"], start_new_session=True) as stranger:
-        try:
-            line = Path(f"/proc/{stranger.pid}/stat").read_text().strip().split()
-            line[21] = "1"
-            attempt = claimed(tmp_path, " ".join(line), boot_id())
-            Path(tmp_path, "data", "attempts", str(attempt), "0.exit").write_text("exited 0\n")
-            assert adopted(tmp_path, attempt) == (Cause.SUCCEEDED, None)
-            assert stranger.poll() is None, "a stranger was signalled"
-        finally:
-            stranger.kill()
-
-
-def test_what_was_left_behind_while_nobody_watched_is_ended(tmp_path: Path) -> None:
-    with asyncio.Runner() as runner:
-        with running(runner, tmp_path) as world:
-            job = runner.run(world.start(("/bin/sh", "-c", "sleep 600 & echo $! > left; sleep 0.1")))
-            runner.run(world.settle(lambda: bool(world.files(job, "left"))))
-        left = Path(world.executor.data, "attempts", str(job), "left")
-        runner.run(world.settle(lambda: bool(world.files(job, "0.exit")) and left.read_text() != ""))
-        assert read_stat(int(left.read_text())) is not None
-        with running(runner, tmp_path) as world:
-            assert runner.run(world.end(job)).cause is Cause.SUCCEEDED
-            assert not lives(int(left.read_text()))
-
-
-def test_what_was_left_behind_and_ignores_is_killed_and_nobody_else(tmp_path: Path) -> None:
-    program = "(trap '' TERM; sleep 600) & echo $! > left; sleep 0.1"
-    with asyncio.Runner() as runner:
-        with running(runner, tmp_path) as world:
-            job = runner.run(world.start(("/bin/sh", "-c", program), grace=Duration(100)))
-            runner.run(world.settle(lambda: bool(world.files(job, "left"))))
-        left = Path(world.executor.data, "attempts", str(job), "left")
-        runner.run(world.settle(lambda: bool(world.files(job, "0.exit")) and left.read_text() != ""))
-        with running(runner, tmp_path) as world:
-            assert runner.run(world.end(job)).cause is Cause.SUCCEEDED
-            assert not lives(int(left.read_text()))

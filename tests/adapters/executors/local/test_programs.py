@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from fairway.adapters.executors.local import LocalConfig
+from fairway.engine.commands import ForgetAttempt
 from fairway.model.facts import AttemptEnded, Progressed
 from fairway.model.phases import Cause
 from fairway.model.resources import Request
@@ -144,6 +145,7 @@ async def test_tasks_are_bound_to_different_cores_and_adoption_keeps_count(world
     higher = jobs[given.index(max(given))]
     await world.stop(higher, 0)
     await world.end(higher)
+    await world.executor.forget(ForgetAttempt(world.executor.name, higher))
     await world.close()
     await world.open()
     third = await world.start(sh(show), name="bound-3", request=Request(cpu_milli=1_000))

@@ -4,7 +4,8 @@ import asyncio
 import functools
 import sys
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from fairway.adapters.executors.local import LocalConfig, LocalExecutor, log_path
@@ -151,6 +152,24 @@ def played(scenario: Callable[[LocalWorld], Awaitable[None]]) -> Callable[[Path]
 
     del test.__wrapped__  # pytest would look through it for fixtures
     return test
+
+
+@contextmanager
+def running(runner: asyncio.Runner, folder: Path) -> Iterator[LocalWorld]:
+    """A control plane that nobody kills."""
+    world = LocalWorld(folder)
+    world.epoch = 1_000
+    runner.run(world.open())
+    try:
+        yield world
+    finally:
+        runner.run(world.close())
+
+
+def started(world: LocalWorld, *scripts: Script, name: str = "work-1") -> StartAttempt:
+    """The command that starts a job of these scripts."""
+    job, placement = world.job(name, scripts)
+    return StartAttempt(world.executor.name, AttemptId(job.id, 1), job, placement)
 
 
 def lives(pid: int, mark: str = "") -> bool:
