@@ -7,7 +7,7 @@ from fairway.decide.gang import Short
 from fairway.model.ids import JobId
 from fairway.model.reasons import NeverFits, NoRoom
 from fairway.model.resources import FLAT, WHOLE, Request
-from fairway.state.columns import Bools
+from fairway.state.columns import Bools, Ints
 from fairway.state.groups import Shape
 from fairway.state.snapshot import Snapshot, Trial
 
@@ -62,33 +62,36 @@ def _accepted(snap: Snapshot, capacity: fit.Capacity, request: Request) -> Bools
     return accepted & (snap.nodes.gpu_count[: snap.nodes.height] > 0) if request.gpus else accepted
 
 
-def _met(snap: Snapshot, capacity: fit.Capacity, request: Request) -> dict[str, Bools]:
-    """For each resource asked for: which nodes have enough of it."""
-    met = {
-        name: capacity.flat[:, i] >= need for i, (name, need) in enumerate(zip(FLAT, request.flat, strict=True)) if need
-    }
-    if request.fractional:
-        met["gpus"] = capacity.share_max >= fit.milli_per_device(snap.nodes, request)
-    elif request.gpus:
-        met["gpus"] = capacity.idle >= request.gpus
-    return met
-
-
 def _nearest(snap: Snapshot, capacity: fit.Capacity, request: Request) -> int | None:
     """The accepted node that meets most of the request, and of those the one with most GPUs, then CPU, to give."""
     accepted = _accepted(snap, capacity, request)
     if not accepted.any():
         return None
-    met = sum((ok.astype(np.int64) for ok in _met(snap, capacity, request).values()), np.zeros(len(accepted), np.int64))
+    rooms = _room_by_resource(snap, capacity, request).values()
+    met = sum(((room > 0).astype(np.int64) for room in rooms), np.zeros(len(accepted), np.int64))
     rank = np.lexsort((-capacity.flat[:, 0], -capacity.share_max, -capacity.idle, -met, ~accepted))
     return int(rank[0])
 
 
 def _blocker(snap: Snapshot, capacity: fit.Capacity, request: Request) -> str:
-    """The resource that the fewest accepted nodes have enough of."""
+    """The resource that alone would let the fewest such tasks in on all accepted nodes together."""
     accepted = _accepted(snap, capacity, request)
-    met = _met(snap, capacity, request)
-    return min(met, key=lambda name: int((met[name] & accepted).sum()), default="nodes")
+    tasks = {name: int(count[accepted].sum()) for name, count in _room_by_resource(snap, capacity, request).items()}
+    return min(tasks, key=tasks.__getitem__, default="nodes")
+
+
+def _room_by_resource(snap: Snapshot, capacity: fit.Capacity, request: Request) -> dict[str, Ints]:
+    """For each resource asked for, GPUs first: (N,) how many such tasks it alone would let in on each node."""
+    found: dict[str, Ints] = {}
+    if request.fractional:
+        milli = fit.milli_per_device(snap.nodes, request)
+        found["gpus"] = (np.maximum(capacity.device_free, 0) // milli.reshape(-1, 1)).sum(axis=1)
+    elif request.gpus:
+        found["gpus"] = capacity.idle // request.gpus
+    for column, (name, need) in enumerate(zip(FLAT, request.flat, strict=True)):
+        if need:
+            found[name] = np.maximum(capacity.flat[:, column], 0) // need
+    return found
 
 
 def _kind(request: Request) -> str:
@@ -101,7 +104,9 @@ def _describe(snap: Snapshot, capacity: fit.Capacity, row: int, request: Request
     if request.gpus:
         node = snap.nodes.node(row)
         if request.fractional:
-            parts.append(f"{int(capacity.share_max[row]) / WHOLE:g} of a {node.gpu_type or 'GPU'}")
+            share, kind = int(capacity.share_max[row]), node.gpu_type or "GPU"
+            by_memory = f"{share * node.gpu_memory_mib // WHOLE}MiB" if request.gpu_memory_mib else f"{share / WHOLE:g}"
+            parts.append(f"{by_memory} of one {kind}")
         else:
             parts.append(f"{int(capacity.idle[row])} {node.gpu_type or 'GPU'}")
     for column, (name, need) in enumerate(zip(FLAT, request.flat, strict=True)):

@@ -12,9 +12,22 @@ from fairway.model.job import Priority
 from fairway.model.resources import WHOLE
 from fairway.model.time import Instant, format_duration
 
+_NAMES = {
+    "gpus": "GPUs",
+    "cpu_milli": "CPU",
+    "memory_mib": "memory",
+    "disk_mib": "disk",
+    "network_mbps": "network",
+}
+"""What people call the resources that block."""
+
 
 def _gpus(milli: int) -> str:
     return f"{milli / WHOLE:g} GPU"
+
+
+def _amount(resource: str, value: int) -> str:
+    return f"{value} MiB" if resource == "memory_mib" else f"{value / 1000:g}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +60,8 @@ class NeverFits:
     short_of: str
 
     def __str__(self) -> str:
-        return f"never fits: needs {self.need}, the largest there is: {self.largest} (short of {self.short_of})"
+        short_of = _NAMES.get(self.short_of, self.short_of)
+        return f"never fits: needs {self.need}, the largest there is: {self.largest} (short of {short_of})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +76,9 @@ class OverLimit:
     limit: int
 
     def __str__(self) -> str:
-        return (
-            f"over quota: queue {self.queue or '(root)'} uses {self.used} of {self.limit} {self.resource}, "
-            f"this needs {self.need} more"
-        )
+        used, limit, need = (_amount(self.resource, value) for value in (self.used, self.limit, self.need))
+        what = {"cpu_milli": "CPUs", "gpu_milli": "GPUs"}.get(self.resource, "memory")
+        return f"over quota: queue {self.queue or '(root)'} uses {used} of {limit} {what}, this needs {need} more"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +114,8 @@ class NoRoom:
     expected: Range | None = None
 
     def __str__(self) -> str:
-        text = f"no room now: needs {self.need}, largest free {self.largest_free} (short of {self.blocker})"
+        short_of = _NAMES.get(self.blocker, self.blocker)
+        text = f"no room now: needs {self.need}, largest free {self.largest_free} (short of {short_of})"
         if self.tasks > 1:
             text += f"; room for {self.placed_tasks} of its {self.tasks} tasks"
         if self.holders:
@@ -147,6 +161,8 @@ class Placed:
     candidates: int
 
     def __str__(self) -> str:
+        if not self.left:
+            return "in the room that was held for it"
         parts = ", ".join(f"{name} {value:.0%}" for name, value in self.left)
         return f"{self.policy} score {self.score:.3f} of {self.candidates} that fit; left over: {parts}"
 

@@ -76,7 +76,7 @@ class Request:
         if self.gpus:
             amount = str(self.gpus)
             if self.gpu_memory_mib:
-                amount = f"{self.gpu_memory_mib}MiB of a"
+                amount = f"{self.gpu_memory_mib}MiB of one"
             elif self.gpu_milli < WHOLE:
                 amount = f"{self.gpu_milli / WHOLE:g}"
             kinds = "/".join(a.type for a in self.accelerators)

@@ -143,7 +143,7 @@ def test_a_batch_fills_a_queue_by_itself(desk: Desk) -> None:
     [
         ({"gpus": 9}, "needs 9 GPU + 1 CPU, the largest there is: 8 H100"),
         ({"gpus": 1, "accelerators": ["B200"]}, "(short of B200)"),
-        ({"cpu": 65}, "(short of cpu_milli)"),
+        ({"cpu": 65}, "(short of CPU)"),
         ({"gpu_memory": "81Gi"}, "never fits"),
     ],
 )

@@ -1,0 +1,413 @@
+"""Golden scenarios: a cluster, a line and the plan that is right, as text that reads like the case.
+
+A scenario is a text file of blocks. The first sets the scene, one thing to a line::
+
+    ## a critical job takes the room of the one that loses least
+    queues   prod gpus=16                   a queue and what it may use; borrow=8 lets it use more
+    nodes    n1..n2 8xH100 cpu=64           one or many; also memory= gpumem= disk= net= executor= cordoned lost
+    running  dev/j1 8 on n1 priority=low started=2h-ago checkpoint=40m-ago
+    pending  prod/j2 8 priority=critical    priority=high+5 deadline=2h max_runtime=1h not_before=5m retries=2
+    # plan
+    preempt  dev/j1  higher priority prod/j2 (critical); loses 40m x 8 GPU
+    hold     prod/j2 on n1[0-7] until dev/j1 has stopped
+
+What a job asks for: ``8`` devices, ``0.5`` of one, ``4x8`` a gang of four tasks of 8, ``2..4x8`` one that may shrink to
+two; ``cpu= memory= gpumem= disk= net=`` per task, ``type=H100,A100:0.5`` with speeds; ``ps:1x0/cpu=4`` is a role of
+its own. ``on n1*2 n2`` puts two tasks on n1 and one on n2. After ``# plan`` stand the actions that are right, in
+order, then perhaps ``# then`` or ``# after 5m`` and what happens next: ``start JOB``, ``end JOB OUTCOME`` (succeeded,
+failed, killed, yielded, lost), ``cancel``, ``cordon``, ``uncordon``, ``lose``, ``checkpoint``, ``service NAME
+replicas=2 ...``, and all of the first block.
+
+``python -m fairway.testing.scenarios --update FILES`` writes the plans made now: read every line of the change.
+"""
+
+import argparse
+import re
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fairway.decide import fit
+from fairway.decide.pipeline import decide
+from fairway.decide.policy import Policy
+from fairway.model import facts as f
+from fairway.model.ids import AttemptId, ExecutorId, JobId, NodeId, QueueId, ServiceId
+from fairway.model.job import Job, Priority, PriorityClass, Retry, Role
+from fairway.model.node import Node
+from fairway.model.phases import Cause
+from fairway.model.plan import Action, Hold, Placement, Plan, Release, Start, Stop, TaskPlacement
+from fairway.model.queue import Queue
+from fairway.model.reasons import Placed
+from fairway.model.resources import WHOLE, Accelerator, Amount, Request
+from fairway.model.service import Service
+from fairway.model.time import DAY, HOUR, Duration, Instant, parse_duration
+from fairway.state.apply import apply
+from fairway.state.check import check
+from fairway.state.cluster import ClusterState
+from fairway.state.codec import digest, dump, load
+from fairway.state.snapshot import snapshot
+
+BEGIN = Instant(10 * DAY)
+_SIZES = {"": 1, "Mi": 1, "Gi": 1 << 10, "Ti": 1 << 20}
+_OUTCOMES = {
+    "succeeded": f.Outcome(Cause.SUCCEEDED, 0),
+    "failed": f.Outcome(Cause.FAILED, 1),
+    "killed": f.Outcome(Cause.FAILED, signal=15),
+    "yielded": f.Outcome(Cause.FAILED, 75),
+    "lost": f.Outcome(Cause.NODE_LOST),
+}
+
+
+class ScenarioError(Exception):
+    """A line that cannot be read; the message says which and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """What happens, then the plan that is right. ``after`` is how much time passes first, in milliseconds."""
+
+    after: Duration
+    events: tuple[str, ...]
+    plan: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """A scenario file as read."""
+
+    title: str
+    blocks: tuple[Block, ...]
+
+
+def read(text: str) -> Scenario:
+    """Parse a scenario file. Raises ScenarioError."""
+    title, blocks = "", list[Block]()
+    after, events, plan, in_plan = Duration(0), list[str](), list[str](), False
+    for line in text.splitlines():
+        if line.startswith("## "):
+            title = line[3:].strip()
+        elif line.strip() == "# plan":
+            in_plan = True
+        elif line.startswith(("# then", "# after ")):
+            blocks.append(Block(after, tuple(events), tuple(plan)))
+            after = parse_duration(line[8:].strip()) if line.startswith("# after ") else Duration(0)
+            events, plan, in_plan = [], [], False
+        elif line.strip() and not line.startswith("#"):
+            (plan if in_plan else events).append(line.rstrip())
+    if not title or not in_plan:
+        raise ScenarioError("a scenario begins with '## title' and has a '# plan'")
+    return Scenario(title, (*blocks, Block(after, tuple(events), tuple(plan))))
+
+
+def write(scenario: Scenario, plans: Sequence[Sequence[str]]) -> str:
+    """The file of a scenario with other plans."""
+    lines = [f"## {scenario.title}"]
+    for index, (block, plan) in enumerate(zip(scenario.blocks, plans, strict=True)):
+        if index:
+            lines += ["", f"# after {block.after // 1000}s" if block.after else "# then"]
+        lines += [*block.events, "# plan", *plan]
+    return "\n".join(lines) + "\n"
+
+
+def play(scenario: Scenario, policy: Policy | None = None) -> list[list[str]]:
+    """The plan of every block, as lines. Raises AssertionError when an invariant does not hold on the way."""
+    stage = Stage(policy or Policy())
+    return [stage.play(block) for block in scenario.blocks]
+
+
+@dataclass(slots=True)
+class Stage:
+    """A state that a scenario is played on."""
+
+    policy: Policy
+    state: ClusterState = field(default_factory=ClusterState)
+    now: Instant = BEGIN
+    seq: int = 1
+
+    def play(self, block: Block) -> list[str]:
+        """One block: let it happen, decide, take the plan over."""
+        now = Instant(self.now + block.after)
+        self.now = now if self.state.now else Instant(1)
+        words = [line.split() for line in block.events]
+        past = [line for line in words if line[0] == "running"]
+        for verb in ("queues", "nodes"):
+            for line in words:
+                if line[0] == verb:
+                    self.event(line)
+        self.now = now
+        for line in sorted(past, key=_began):
+            self.running(line[1:])
+        for line in words:
+            if line[0] not in ("queues", "nodes", "running"):
+                self.event(line)
+        self.tell()
+        plan = self.decide()
+        return [rendered for action in plan.actions for rendered in render(action)]
+
+    def decide(self) -> Plan:
+        """Decide, prove that a restored state decides the same, take the plan over."""
+        plan = decide(snapshot(self.state), self.policy)
+        restored = load(dump(self.state))
+        assert digest(restored) == digest(self.state), "a checkpoint is not the state"
+        assert decide(snapshot(restored), self.policy) == plan, "a restored state decides otherwise"
+        if plan:
+            self.tell(f.Ruled(plan))
+        return plan
+
+    def tell(self, *facts: f.Fact, at: Instant | None = None) -> None:
+        """Believe facts at an instant, and prove every invariant."""
+        apply(self.state, f.Facts(self.now if at is None else at, facts))
+        wrong = check(self.state)
+        assert not wrong, "; ".join(wrong)
+
+    def event(self, words: list[str]) -> None:
+        """One line of a block, other than a running job."""
+        events: dict[str, Callable[[list[str]], None]] = {
+            "queues": lambda rest: self.tell(f.QueueSet(_queue(rest))),
+            "nodes": self.nodes,
+            "pending": lambda rest: self.tell(f.JobSubmitted(_job(rest, self.now))),
+            "service": lambda rest: self.tell(f.ServiceSet(_service(rest))),
+            "start": lambda rest: self.tell(f.AttemptStarted(self.attempt(rest[0]), _local(), self.next(), self.now)),
+            "end": lambda rest: self.tell(
+                f.AttemptEnded(self.attempt(rest[0]), _local(), self.next(), self.now, _OUTCOMES[rest[1]])
+            ),
+            "cancel": lambda rest: self.tell(f.CancelAsked(JobId(rest[0]), "ada")),
+            "cordon": lambda rest: self.tell(f.NodeCordoned(NodeId(rest[0]))),
+            "uncordon": lambda rest: self.tell(f.NodeCordoned(NodeId(rest[0]), on=False)),
+            "lose": lambda rest: self.tell(f.NodeGone(NodeId(rest[0]))),
+            "checkpoint": lambda rest: self.tell(f.Progressed(self.attempt(rest[0]), checkpoint=self.now)),
+        }
+        if words[0] not in events:
+            raise ScenarioError(f"{' '.join(words)!r}: {words[0]!r} is none of {', '.join([*events, 'running'])}")
+        events[words[0]](words[1:])
+
+    def next(self) -> int:
+        """The next message number of the executor."""
+        self.seq += 1
+        return self.seq
+
+    def attempt(self, job: str) -> AttemptId:
+        """A job's newest attempt."""
+        row = self.state.jobs.row_of.get(JobId(job))
+        if row is None:
+            raise ScenarioError(f"no job {job}")
+        return self.state.jobs.attempt_id(row)
+
+    def nodes(self, words: list[str]) -> None:
+        """``n1 8xH100 ...`` or ``n1..n4 ...``."""
+        options = dict(_options(words[1:]))
+        for name in _names(words[0]):
+            self.tell(f.NodeSeen(_node(name, words[1:], options)))
+            if "cordoned" in words:
+                self.tell(f.NodeCordoned(NodeId(name)))
+            if "lost" in words:
+                self.tell(f.NodeGone(NodeId(name)))
+
+    def running(self, words: list[str]) -> None:
+        """A job that has been running since ``started``, an hour if not said."""
+        options = dict(_options(words))
+        began = Instant(self.now - _ago(options.get("started", "1h-ago")))
+        job = _job(words, began)
+        self.tell(f.JobSubmitted(job), at=began)
+        start = Start(AttemptId(job.id, 1), self.placement(job, words), Placed("given", 0.0, (), 0))
+        self.tell(f.Ruled(Plan((start,))), at=began)
+        self.tell(f.AttemptStarted(start.attempt, _local(), self.next(), began), at=began)
+        if "checkpoint" in options:
+            taken = Instant(self.now - _ago(options["checkpoint"]))
+            self.tell(f.Progressed(start.attempt, checkpoint=taken), at=taken)
+
+    def placement(self, job: Job, words: list[str]) -> Placement:
+        """``on n1*2 n2``: task after task, each on the first devices that are free there."""
+        nodes = self.state.nodes
+        free = nodes.device_free.copy()
+        where = [w for w in words[words.index("on") + 1 :] if "=" not in w]
+        names = [n for w in where for n in [w.partition("*")[0]] * int(w.partition("*")[2] or 1)]
+        roles = [index for index, role in enumerate(job.roles) for _ in range(role.count)]
+        tasks: list[TaskPlacement] = []
+        for rank, (name, role) in enumerate(zip(names, roles, strict=False)):
+            request, row = job.roles[role].request, nodes.row_of[NodeId(name)]
+            milli = request.milli_on(int(nodes.gpu_memory[row]))
+            devices = fit.pick_devices(free[row], request, milli)
+            for device in devices:
+                free[row, device] -= milli
+            tasks.append(TaskPlacement(rank, role, NodeId(name), devices, milli if devices else 0))
+        return tuple(tasks)
+
+
+def render(action: Action) -> Iterator[str]:
+    """An action as a line of a plan."""
+    if isinstance(action, Start):
+        n = f"@{action.attempt.n}" if action.attempt.n > 1 else ""
+        yield f"start    {action.attempt.job}{n} on {_where(action.placement)}"
+    elif isinstance(action, Stop):
+        verb = "preempt" if action.cause is Cause.PREEMPTED else "stop"
+        yield f"{verb:8} {action.attempt.job}  {action.reason}"
+    elif isinstance(action, Hold):
+        victims = ", ".join(attempt.job for attempt in action.victims)
+        yield f"hold     {action.job} on {_where(action.placement)} until {victims} has stopped"
+    elif isinstance(action, Release):
+        yield f"release  {action.job}"
+    else:
+        yield f"wait     {action.job}  {action.reason}"
+
+
+def _where(placement: Placement) -> str:
+    """``n1[0-7] n2[0,2]``: node and devices of each task; ``n1[3:500]`` is a share of one."""
+    return " ".join(f"{task.node}{_devices(task)}" for task in placement)
+
+
+def _devices(task: TaskPlacement) -> str:
+    devices = list(task.devices)
+    if not devices:
+        return ""
+    if task.gpu_milli < WHOLE:
+        return f"[{devices[0]}:{task.gpu_milli}]"
+    dense = len(devices) > 2 and devices == list(range(devices[0], devices[-1] + 1))
+    return f"[{devices[0]}-{devices[-1]}]" if dense else f"[{','.join(map(str, devices))}]"
+
+
+def _local() -> ExecutorId:
+    return ExecutorId("local")
+
+
+def _options(words: Sequence[str]) -> Iterator[tuple[str, str]]:
+    return ((key, value) for key, equals, value in (word.partition("=") for word in words) if equals and ":" not in key)
+
+
+def _names(text: str) -> list[str]:
+    first, dots, last = text.partition("..")
+    if not dots:
+        return [text]
+    prefix = first.rstrip("0123456789")
+    return [f"{prefix}{i}" for i in range(int(first[len(prefix) :]), int(last[len(prefix) :]) + 1)]
+
+
+def _ago(text: str) -> Duration:
+    return parse_duration(text.removesuffix("-ago"))
+
+
+def _began(words: list[str]) -> int:
+    return -_ago(dict(_options(words)).get("started", f"{HOUR}ms-ago"))
+
+
+def _mib(text: str) -> int:
+    match = re.fullmatch(r"(\d+)(Mi|Gi|Ti|)", text)
+    if match is None:
+        raise ScenarioError(f"{text!r} is not an amount of memory: write 512Gi")
+    return int(match[1]) * _SIZES[match[2]]
+
+
+def _milli(text: str) -> int:
+    return round(float(text) * 1000)
+
+
+def _node(name: str, words: Sequence[str], options: dict[str, str]) -> Node:
+    shape = re.fullmatch(r"(\d+)x(\w+)", words[0]) if words else None
+    return Node(
+        NodeId(name),
+        ExecutorId(options.get("executor", "local")),
+        cpu_milli=_milli(options.get("cpu", "64")),
+        memory_mib=_mib(options.get("memory", "512Gi")),
+        disk_mib=_mib(options.get("disk", "1Ti")),
+        network_mbps=int(options.get("net", "100000")),
+        gpus=int(shape[1]) if shape else 0,
+        gpu_type=shape[2] if shape else "",
+        gpu_memory_mib=_mib(options.get("gpumem", "80Gi")) if shape else 0,
+    )
+
+
+def _queue(words: Sequence[str]) -> Queue:
+    options = dict(_options(words))
+    quota = Amount(
+        cpu_milli=_milli(options["cpu"]) if "cpu" in options else None,
+        memory_mib=_mib(options["memory"]) if "memory" in options else None,
+        gpu_milli=_milli(options["gpus"]) if "gpus" in options else None,
+    )
+    borrowed = _milli(options.get("borrow", "0"))
+    borrow = Amount(
+        cpu_milli=0 if "cpu" in options else None,
+        memory_mib=0 if "memory" in options else None,
+        gpu_milli=borrowed if "gpus" in options else None,
+    )
+    return Queue(QueueId(words[0]), quota=quota, borrow=borrow)
+
+
+def _job(words: Sequence[str], now: Instant) -> Job:
+    path, options = words[0], dict(_options(words))
+    cls, _, number = options.get("priority", "medium").partition("+")
+
+    def instant(key: str) -> Instant | None:
+        return Instant(now + parse_duration(options[key])) if key in options else None
+
+    return Job(
+        JobId(path),
+        path.rpartition("/")[2],
+        QueueId(path.rpartition("/")[0]),
+        _roles(words[1:], options),
+        Priority(PriorityClass[cls.upper()], int(number or 0)),
+        submitted=now,
+        not_before=instant("not_before"),
+        deadline=instant("deadline"),
+        max_runtime=parse_duration(options["max_runtime"]) if "max_runtime" in options else None,
+        retry=Retry(limit=int(options.get("retries", "0"))),
+    )
+
+
+def _roles(words: Sequence[str], options: dict[str, str]) -> tuple[Role, ...]:
+    roles: list[Role] = []
+    for word in words:
+        match = re.fullmatch(r"(?:(\w+):)?(?:(?:(\d+)\.\.)?(\d+)x)?([\d.]+)((?:/[^/]+)*)", word)
+        if word == "on" or match is None:
+            break
+        name, least, count, gpus, rest = match.groups()
+        own = {**options, **dict(_options(rest.split("/")))} if name else options
+        request = _request(float(gpus), own)
+        roles.append(Role(name or "main", int(count or 1), request, int(least) if least else None))
+    return tuple(roles) or (Role(request=_request(0, options)),)
+
+
+def _request(gpus: float, options: dict[str, str]) -> Request:
+    types = [entry.partition(":") for entry in options["type"].split(",")] if "type" in options else []
+    return Request(
+        cpu_milli=_milli(options.get("cpu", "0")),
+        memory_mib=_mib(options.get("memory", "0")),
+        gpus=1 if 0 < gpus < 1 or "gpumem" in options else int(gpus),
+        gpu_milli=round(gpus * WHOLE) if 0 < gpus < 1 else WHOLE,
+        gpu_memory_mib=_mib(options.get("gpumem", "0")),
+        accelerators=tuple(Accelerator(name, float(speed or 1)) for name, _, speed in types),
+        disk_mib=_mib(options.get("disk", "0")),
+        network_mbps=int(options.get("net", "0")),
+    )
+
+
+def _service(words: Sequence[str]) -> Service:
+    options = dict(_options(words))
+    path = words[0]
+    request = _request(float(options.get("gpus", "0")), options)
+    queue = QueueId(path.rpartition("/")[0])
+    cls = PriorityClass[options.get("priority", "medium").upper()]
+    name = ServiceId(path.rpartition("/")[2])
+    return Service(name, queue, int(options.get("replicas", "1")), request=request, priority=Priority(cls))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Play scenario files and compare; with ``--update`` write the plans made now. Returns how many differ."""
+    parser = argparse.ArgumentParser(prog="fairway.testing.scenarios", description="play golden scenarios")
+    parser.add_argument("files", nargs="+", type=Path)
+    parser.add_argument("--update", action="store_true", help="write the plans that are made now")
+    options = parser.parse_args(arguments)
+    differ = 0
+    for path in options.files:
+        scenario = read(path.read_text())
+        plans = play(scenario)
+        if [list(block.plan) for block in scenario.blocks] != plans:
+            differ += 1
+            sys.stdout.write(f"{path}: {'written' if options.update else 'differs'}\n")
+            if options.update:
+                path.write_text(write(scenario, plans))
+    return differ
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
