@@ -97,7 +97,7 @@ def ended_status(record: EndedJob, before: JobStatus | None) -> JobStatus:
         failures=record.failures,
         preemptions=record.preemptions,
         lost_gpu_ms=record.lost_gpu_ms,
-        gpu_ms=record.spent[2],
+        gpu_ms=round(record.spent[2]),
         step=record.step,
         total=record.total,
         checkpoint_at=before.checkpoint_at if before else None,

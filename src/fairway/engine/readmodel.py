@@ -250,6 +250,6 @@ class _Queues:
             running=running,
             max_pending=spec.max_pending,
             as_of=now,
-            gpu_ms=int(queues.spent[row, 2]) + int(queues.used[row, 2]) * now - since,
+            gpu_ms=round(float(queues.spent[row, 2])) + int(queues.used[row, 2]) * now - since,
             own_pending=self._own[row][0],
         )

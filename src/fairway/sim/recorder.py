@@ -161,7 +161,7 @@ class Recorder:
         tally, job = seen.queue, end.job
         del self._open[job.id]
         self.ended += 1
-        tally.gpu_ms += end.spent[2]
+        tally.gpu_ms += round(end.spent[2])
         tally.lost_gpu_ms += end.lost_gpu_ms
         tally.preemptions += end.preemptions
         if end.first_started is not None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from fairway.model import facts as f
-from fairway.model.ids import AttemptId, ExecutorId, JobId
+from fairway.model.ids import AttemptId, ExecutorId, JobId, ServiceId
 from fairway.model.phases import Cause, JobPhase, Reach
 from fairway.model.plan import Hold, Release, Start, Stop, Unplaced
 from fairway.model.reasons import Asked, OverLimit, WaitingUntil, Yielding
@@ -52,10 +52,13 @@ def _job_submitted(state: ClusterState, fact: f.JobSubmitted) -> None:
 
 def _cancel_asked(state: ClusterState, fact: f.CancelAsked) -> None:
     row = state.jobs.row_of.get(fact.job)
-    if row is None:
-        return
+    if row is None or fact.job in state.replicas.get(state.jobs.job(row).service or ServiceId(""), {}):
+        return  # a service would only start another replica: it is the service that wants fewer
     if state.jobs.phase_of(row).live:
-        lifecycle.ask_stop(state, row, Cause.CANCELLED, Asked(fact.by))
+        why = Asked(fact.by)
+        lifecycle.ask_stop(state, row, Cause.CANCELLED, why)
+        told = Stop(state.jobs.attempt_id(row), Cause.CANCELLED, why)
+        state.news.decisions.append(Decision(fact.job, state.now, told))
     else:
         lifecycle.finish(state, row, JobPhase.CANCELLED, f.Outcome(Cause.CANCELLED, message=str(Asked(fact.by))))
 

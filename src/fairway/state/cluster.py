@@ -58,7 +58,7 @@ class EndedJob:
     outcome: Outcome
     failures: int
     preemptions: int
-    spent: tuple[int, int, int]
+    spent: tuple[float, float, float]
     lost_gpu_ms: int
     step: int = 0
     total: int = 0

@@ -45,7 +45,7 @@ class QueueRecord:
     """A queue's row, less what is derived."""
 
     spec: Queue
-    spent: tuple[int, ...]
+    spent: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class JobRecord:
     row: int
     spec: Job
     numbers: tuple[int, ...]
-    spent: tuple[int, ...]
+    spent: tuple[float, ...]
     placement: Placement = ()
     stop: Cause | None = None
     stop_reason: StopReason | None = None

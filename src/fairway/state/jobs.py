@@ -8,7 +8,7 @@ from fairway.model.job import Job
 from fairway.model.phases import Cause, JobPhase
 from fairway.model.plan import Hold, Placement, TaskPlacement
 from fairway.model.reasons import Refusal, StopReason
-from fairway.state.columns import Ints, Table
+from fairway.state.columns import Floats, Ints, Table
 from fairway.state.groups import Group
 from fairway.state.tables import CPU, MEMORY, SUMS
 
@@ -38,7 +38,7 @@ class JobTable(Table[JobId]):
         ("step", np.int64, 0),
         ("total_steps", np.int64, 0),
         ("sums", np.int64, len(SUMS)),
-        ("spent", np.int64, len(SUMS)),
+        ("spent", np.float64, len(SUMS)),
         ("lost", np.int64, 0),
     )
     phase: Ints
@@ -66,8 +66,8 @@ class JobTable(Table[JobId]):
     total_steps: Ints
     sums: Ints
     """What the live attempt takes, in ``SUMS`` order."""
-    spent: Ints
-    """Resource-milliseconds of ended attempts, in ``SUMS`` order."""
+    spent: Floats
+    """Resource-milliseconds of ended attempts, in ``SUMS`` order; floats as in ``QueueTable``."""
     lost: Ints
     """Milli-GPU milliseconds of work lost to preemption and lost nodes."""
 

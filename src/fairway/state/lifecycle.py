@@ -87,6 +87,8 @@ def ask_stop(state: ClusterState, row: int, cause: Cause, reason: StopReason | N
     set_phase(state, row, JobPhase.STOPPING)
     state.overdue.pop(job_id, None)
     state.unmet[job_id] = None
+    # Its room is as good as free to those that may hold it.
+    state.roomier.update(dict.fromkeys(state.nodes.row_of[task.node] for task in jobs.placement[row]))
 
 
 def lose_node(state: ClusterState, row: int) -> None:
@@ -186,7 +188,8 @@ def _judge(state: ClusterState, row: int, outcome: Outcome) -> Outcome:
         own = outcome.signal is None and outcome.exit_code not in (YIELD_EXIT, None)
         if own:
             return outcome
-    return Outcome(cause, outcome.exit_code, outcome.signal, outcome.message or str(stop[1] or ""))
+    why = "; ".join(text for text in (str(stop[1] or ""), outcome.message) if text)
+    return Outcome(cause, outcome.exit_code, outcome.signal, why)
 
 
 def _unfinished(state: ClusterState, row: int) -> bool:
@@ -199,8 +202,9 @@ def _record(state: ClusterState, row: int, fact: AttemptEnded, outcome: Outcome)
     ended = Instant(min(max(fact.at, started, int(jobs.placed_at[row])), state.now))
     held = ended - int(jobs.placed_at[row])
     sums = (int(jobs.sums[row, 0]), int(jobs.sums[row, 1]), int(jobs.sums[row, 2]))
-    jobs.spent[row] += jobs.sums[row] * held
-    state.queues.spent[state.queues.above[int(jobs.queue[row])]] += jobs.sums[row] * held
+    spent = jobs.sums[row] * float(held)
+    jobs.spent[row] += spent
+    state.queues.spent[state.queues.above[int(jobs.queue[row])]] += spent
     lost = 0
     if outcome.cause in (Cause.PREEMPTED, Cause.NODE_LOST, Cause.DRAINED) and started:
         lost = (ended - min(max(started, int(jobs.checkpoint_at[row])), ended)) * sums[2]
@@ -225,7 +229,7 @@ def _free_room(state: ClusterState, row: int) -> None:
     queue = int(jobs.queue[row])
     sums = (int(jobs.sums[row, 0]), int(jobs.sums[row, 1]), int(jobs.sums[row, 2]))
     state.queues.use(queue, sums, sign=-1)
-    state.lighter.update(state.queues.above[queue])
+    state.lighter.update(state.queues.limited_above(queue))
     jobs.sums[row] = 0
     jobs.placement[row] = ()
     state.unmet.pop(job.id, None)
@@ -265,7 +269,7 @@ def drop_hold(state: ClusterState, row: int) -> None:
     state.jobs.hold[row] = None
     state.held.pop(state.jobs.id_of(row), None)
     state.roomier.update(dict.fromkeys(state.nodes.row_of[task.node] for task in hold.placement))
-    state.lighter.update(state.queues.above[int(state.jobs.queue[row])])
+    state.lighter.update(state.queues.limited_above(int(state.jobs.queue[row])))
     enqueue(state, row)
 
 
@@ -284,7 +288,7 @@ def finish(state: ClusterState, row: int, phase: JobPhase, outcome: Outcome) -> 
     state.ended[job.id] = EndedJob(
         job, phase, int(jobs.attempt[row]), Instant(int(jobs.queued_at[row])), Instant(first) if first else None,
         state.now, outcome, int(jobs.failures[row]), int(jobs.preemptions[row]),
-        (int(jobs.spent[row, 0]), int(jobs.spent[row, 1]), int(jobs.spent[row, 2])), int(jobs.lost[row]),
+        (float(jobs.spent[row, 0]), float(jobs.spent[row, 1]), float(jobs.spent[row, 2])), int(jobs.lost[row]),
         int(jobs.step[row]), int(jobs.total_steps[row]), jobs.written_off[row],
     )  # fmt: skip
     jobs.remove(job.id)

@@ -10,7 +10,7 @@ from fairway.model.node import Node
 from fairway.model.phases import Reach
 from fairway.model.queue import Queue
 from fairway.model.resources import FLAT, WHOLE
-from fairway.state.columns import Bools, Ints, Table
+from fairway.state.columns import Bools, Floats, Ints, Table
 
 CPU, MEMORY, DISK, NETWORK = range(len(FLAT))
 SUMS = ("cpu_milli", "memory_mib", "gpu_milli")
@@ -157,7 +157,7 @@ class QueueTable(Table[QueueId]):
         ("used", np.int64, len(SUMS)),
         ("pending", np.int64, 0),
         ("running", np.int64, 0),
-        ("spent", np.int64, len(SUMS)),
+        ("spent", np.float64, len(SUMS)),
     )
     limit: Ints
     """``NO_LIMIT`` where there is none."""
@@ -168,8 +168,11 @@ class QueueTable(Table[QueueId]):
     """Derived: jobs of this very queue that wait."""
     running: Ints
     """Derived: jobs of this very queue with a live attempt."""
-    spent: Ints
-    """Resource-milliseconds of ended attempts of this queue and those below: milli-CPU ms, MiB ms, milli-GPU ms."""
+    spent: Floats
+    """Resource-milliseconds of ended attempts of this queue and those below: milli-CPU ms, MiB ms, milli-GPU ms.
+
+    Floats: 64-bit integers of MiB ms would overflow on 100,000 GPUs within a week; these are exact up to 2^53, and
+    right to the 16th digit beyond."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -191,6 +194,10 @@ class QueueTable(Table[QueueId]):
             self.limit[row, column] = NO_LIMIT if most is None else most
             self.quota[row, column] = getattr(quota, name) or 0
         return row
+
+    def limited_above(self, row: int) -> list[int]:
+        """The row itself and every row above it, where there is a limit at all."""
+        return [above for above in self.above[row] if (self.limit[above] < NO_LIMIT).any()]
 
     def use(self, row: int, sums: tuple[int, int, int], sign: int = 1) -> None:
         """Count what an attempt takes against its queue and every queue above it."""

@@ -224,6 +224,9 @@ class Intake:
             phase = elements[0].phase.value
             what = "its jobs have all ended" if len(elements) > 1 else f"it has already {_ENDED[phase]}"
             raise Conflict(f"{name} cannot be cancelled: {what}", "job")
+        if live[0].service is not None:
+            what = f"it is a replica of the service {live[0].service}; apply that with fewer replicas, or remove it"
+            raise Conflict(f"{name} cannot be cancelled: {what}", "job")
         return live
 
     async def cordon(self, node: str, on: bool) -> None:
