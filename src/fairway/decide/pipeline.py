@@ -134,6 +134,8 @@ def _preempt(cycle: Cycle, row: int, found: preempt.Preemption) -> None:
     jobs = cycle.snap.jobs
     job_id: JobId = jobs.id_of(row)
     for victim in found.victims:
+        if victim.stopping:
+            continue
         reason = PreemptedBy(job_id, jobs.job(row).priority, victim.lost_ms, int(jobs.sums[victim.row, 2]))
         cycle.actions.append(Stop(jobs.attempt_id(victim.row), Cause.PREEMPTED, reason))
         cycle.victims.add(victim.row)

@@ -26,12 +26,13 @@ class Victim:
     """A running job that could be stopped: its row and what that would lose.
 
     ``lost`` is milliseconds since its last checkpoint (or its start) times the GPUs it holds, in milli-GPU ms; CPU
-    cores count as ``1 / cores_per_gpu`` of a GPU.
+    cores count as ``1 / cores_per_gpu`` of a GPU. A job that is ``stopping`` anyway loses nothing more.
     """
 
     row: int
     lost_ms: int
     lost: int
+    stopping: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,8 @@ def lost_work(snap: Snapshot, policy: Policy, row: int) -> Victim:
 def find(snap: Snapshot, trial: Trial, policy: Policy, group: Group, taken: set[int]) -> Preemption | None:
     """The cheapest preemption for the first job of a group, or None. The trial is left as it was.
 
-    ``taken`` are rows of victims that this plan stops already.
+    ``taken`` are rows of victims that this plan stops already. What they, and others that are stopping, will leave is
+    taken first.
     """
     nodes = _nodes_that_could(snap, [request for request, _, _ in group.shape.roles])
     single = len(group.shape.roles) == 1 and group.shape.roles[0][1] == 1
@@ -74,19 +76,19 @@ def _nodes_that_could(snap: Snapshot, requests: Iterable[Request]) -> Bools:
 
 
 def _victims_on(snap: Snapshot, policy: Policy, group: Group, nodes: Iterable[int], taken: set[int]) -> list[Victim]:
-    """Live jobs of lower classes on these nodes that are not stopping yet, least lost work first."""
+    """Live jobs on these nodes: those that are stopping, then those of lower classes, least lost work first."""
     rows: dict[int, None] = {}
     for node in nodes:
         for job in snap.nodes.attempts[node]:
             rows[snap.jobs.row_of[job]] = None
-    eligible = [
-        lost_work(snap, policy, row)
-        for row in rows
-        if snap.jobs.cls[row] > group.cls
-        and row not in taken
-        and snap.jobs.phase_of(row) in (JobPhase.RUNNING, JobPhase.STARTING)
-    ]
-    return sorted(eligible, key=lambda v: (v.lost, -int(snap.jobs.cls[v.row]), -int(snap.jobs.ordinal[v.row])))
+    eligible: list[Victim] = []
+    for row in rows:
+        if row in taken or snap.jobs.phase_of(row) is JobPhase.STOPPING:
+            eligible.append(Victim(row, 0, 0, stopping=True))
+        elif snap.jobs.cls[row] > group.cls:
+            eligible.append(lost_work(snap, policy, row))
+    jobs = snap.jobs
+    return sorted(eligible, key=lambda v: (not v.stopping, v.lost, -int(jobs.cls[v.row]), -int(jobs.ordinal[v.row])))
 
 
 def _best_single(
@@ -116,7 +118,7 @@ def _cheapest(
     chosen = _enough(snap, trial, policy, group, victims, only)
     if chosen is None:
         return None
-    for victim in sorted(chosen, key=lambda v: -v.lost):
+    for victim in reversed(chosen):
         fewer = [other for other in chosen if other is not victim]
         if fewer and _placement_without(snap, trial, policy, group, fewer, only) is not None:
             chosen = fewer
@@ -127,7 +129,7 @@ def _cheapest(
 def _enough(
     snap: Snapshot, trial: Trial, policy: Policy, group: Group, victims: Sequence[Victim], only: Bools | None
 ) -> list[Victim] | None:
-    most = min(len(victims), policy.max_victims)
+    most = min(len(victims), sum(victim.stopping for victim in victims) + policy.max_victims)
     if most == 0 or _placement_without(snap, trial, policy, group, victims[:most], only) is None:
         return None
     low, high = 1, most

@@ -27,7 +27,7 @@ from fairway.model.ids import AttemptId, ExecutorId, JobId, NodeId, QueueId
 from fairway.model.job import Job, Priority, PriorityClass, Role
 from fairway.model.node import Node
 from fairway.model.phases import Cause, JobPhase
-from fairway.model.plan import Action, Plan, Unplaced
+from fairway.model.plan import Action, Plan, Release, Stop, Unplaced
 from fairway.model.queue import Queue
 from fairway.model.reasons import Refusal
 from fairway.model.resources import Accelerator, Amount, Request
@@ -131,6 +131,13 @@ class Rehearsal:
         if plan:
             self.tell(Ruled(plan))
         return plan
+
+    def settle(self) -> None:
+        """Decide until there is nothing more to do. Raises AssertionError when that does not come to an end."""
+        for _ in range(4 + 2 * len(self.state.jobs)):
+            if not effects(self.decide()):
+                return
+        raise AssertionError("decisions without an end")
 
     def start(self, *jobs: str) -> None:
         """The executor confirms the start of these jobs' attempts; of all that wait for it when none is named."""
@@ -264,12 +271,16 @@ def _checkpoint(state: ClusterState, policy: Policy) -> list[str]:
 
 
 def _asleep(state: ClusterState, policy: Policy) -> list[str]:
-    """Groups that are blocked though they would start: a lost wake-up."""
+    """Groups that are blocked though they would start: a lost wake-up.
+
+    What a plan frees by a stop or a release it offers to the next one, once ``apply`` has woken everybody whom that
+    concerns; from scratch everybody is awake already, so such plans are not compared.
+    """
     now, all_tried = effects(decide(snapshot(state), policy)), effects(from_scratch(state, policy))
+    if now == all_tried or any(isinstance(action, Stop | Release) for action in now):
+        return []
     missed = [action for action in all_tried if action not in now]
-    if now != all_tried:
-        return [f"asleep: from scratch it would {missed or all_tried}, but it would {now}"]
-    return []
+    return [f"asleep: from scratch it would {missed or all_tried}, but it would {now}"]
 
 
 def same(left: ClusterState, right: ClusterState) -> bool:
