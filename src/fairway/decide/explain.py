@@ -47,7 +47,24 @@ def never_fits(snap: Snapshot, shape: Shape) -> NeverFits | None:
                 largest = f"room for {int(room.sum())} such tasks on all nodes together"
                 return NeverFits(str(shape), largest, "nodes")
             return NeverFits(str(shape), largest, _kind(request) if row is None else _blocker(snap, whole, request))
-    return None
+    return _never_in_one_executor(snap, shape, [room for _, _, room in rooms])
+
+
+def _never_in_one_executor(snap: Snapshot, shape: Shape, rooms: list[Ints]) -> NeverFits | None:
+    """A gang never spans two executors, so one of them must have nodes enough for all of it."""
+    leasts = [least for _, _, least in shape.roles]
+    if sum(leasts) < 2:
+        return None
+    best, where = -1, ""
+    for executor, code in snap.nodes.executors.items():
+        own = snap.nodes.executor[: snap.nodes.height] == code
+        placed = sum(min(int(room[own].sum()), least) for room, least in zip(rooms, leasts, strict=True))
+        if placed > best:
+            best, where = placed, executor
+    if best == sum(leasts):
+        return None
+    largest = f"room for {best} of its {sum(leasts)} tasks on the nodes of {where}"
+    return NeverFits(str(shape), largest, "nodes of one executor")
 
 
 def _hardest(snap: Snapshot, trial: Trial, shape: Shape) -> Request:
