@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from fairway.testing.scenarios import ScenarioError, main, play, read, write
+from fairway.testing.scenario_words import ScenarioError
+from fairway.testing.scenarios import main, play, read, write
 
 FILES = sorted(Path(__file__).parent.glob("*.txt"))
 

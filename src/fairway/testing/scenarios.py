@@ -22,7 +22,6 @@ replicas=2 ...``, and all of the first block.
 """
 
 import argparse
-import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -32,24 +31,31 @@ from fairway.decide import fit
 from fairway.decide.pipeline import decide
 from fairway.decide.policy import Policy
 from fairway.model import facts as f
-from fairway.model.ids import AttemptId, ExecutorId, JobId, NodeId, QueueId, ServiceId
-from fairway.model.job import Job, Priority, PriorityClass, Retry, Role
-from fairway.model.node import Node
+from fairway.model.ids import AttemptId, ExecutorId, JobId, NodeId
+from fairway.model.job import Job
 from fairway.model.phases import Cause
 from fairway.model.plan import Action, Hold, Placement, Plan, Release, Start, Stop, TaskPlacement
-from fairway.model.queue import Queue
 from fairway.model.reasons import Placed
-from fairway.model.resources import WHOLE, Accelerator, Amount, Request
-from fairway.model.service import Service
-from fairway.model.time import DAY, HOUR, Duration, Instant, parse_duration
+from fairway.model.resources import WHOLE
+from fairway.model.time import DAY, Duration, Instant, parse_duration
 from fairway.state.apply import apply
 from fairway.state.check import check
 from fairway.state.cluster import ClusterState
 from fairway.state.codec import digest, dump, load
 from fairway.state.snapshot import snapshot
+from fairway.testing.scenario_words import (
+    ScenarioError,
+    ago,
+    began,
+    job_of,
+    names_of,
+    node_of,
+    options_of,
+    queue_of,
+    service_of,
+)
 
 BEGIN = Instant(10 * DAY)
-_SIZES = {"": 1, "Mi": 1, "Gi": 1 << 10, "Ti": 1 << 20}
 _OUTCOMES = {
     "succeeded": f.Outcome(Cause.SUCCEEDED, 0),
     "failed": f.Outcome(Cause.FAILED, 1),
@@ -57,10 +63,6 @@ _OUTCOMES = {
     "yielded": f.Outcome(Cause.FAILED, 75),
     "lost": f.Outcome(Cause.NODE_LOST),
 }
-
-
-class ScenarioError(Exception):
-    """A line that cannot be read; the message says which and why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +138,7 @@ class Stage:
                 if line[0] == verb:
                     self.event(line)
         self.now = now
-        for line in sorted(past, key=_began):
+        for line in sorted(past, key=began):
             self.running(line[1:])
         for line in words:
             if line[0] not in ("queues", "nodes", "running"):
@@ -164,10 +166,10 @@ class Stage:
     def event(self, words: list[str]) -> None:
         """One line of a block, other than a running job."""
         events: dict[str, Callable[[list[str]], None]] = {
-            "queues": lambda rest: self.tell(f.QueueSet(_queue(rest))),
+            "queues": lambda rest: self.tell(f.QueueSet(queue_of(rest))),
             "nodes": self.nodes,
-            "pending": lambda rest: self.tell(f.JobSubmitted(_job(rest, self.now))),
-            "service": lambda rest: self.tell(f.ServiceSet(_service(rest))),
+            "pending": lambda rest: self.tell(f.JobSubmitted(job_of(rest, self.now))),
+            "service": lambda rest: self.tell(f.ServiceSet(service_of(rest))),
             "start": lambda rest: self.tell(f.AttemptStarted(self.attempt(rest[0]), _local(), self.next(), self.now)),
             "end": lambda rest: self.tell(
                 f.AttemptEnded(self.attempt(rest[0]), _local(), self.next(), self.now, _OUTCOMES[rest[1]])
@@ -196,9 +198,9 @@ class Stage:
 
     def nodes(self, words: list[str]) -> None:
         """``n1 8xH100 ...`` or ``n1..n4 ...``."""
-        options = dict(_options(words[1:]))
-        for name in _names(words[0]):
-            self.tell(f.NodeSeen(_node(name, words[1:], options)))
+        options = dict(options_of(words[1:]))
+        for name in names_of(words[0]):
+            self.tell(f.NodeSeen(node_of(name, words[1:], options)))
             if "cordoned" in words:
                 self.tell(f.NodeCordoned(NodeId(name)))
             if "lost" in words:
@@ -206,15 +208,15 @@ class Stage:
 
     def running(self, words: list[str]) -> None:
         """A job that has been running since ``started``, an hour if not said."""
-        options = dict(_options(words))
-        began = Instant(self.now - _ago(options.get("started", "1h-ago")))
-        job = _job(words, began)
+        options = dict(options_of(words))
+        began = Instant(self.now - ago(options.get("started", "1h-ago")))
+        job = job_of(words, began)
         self.tell(f.JobSubmitted(job), at=began)
         start = Start(AttemptId(job.id, 1), self.placement(job, words), Placed("given", 0.0, (), 0))
         self.tell(f.Ruled(Plan((start,))), at=began)
         self.tell(f.AttemptStarted(start.attempt, _local(), self.next(), began), at=began)
         if "checkpoint" in options:
-            taken = Instant(self.now - _ago(options["checkpoint"]))
+            taken = Instant(self.now - ago(options["checkpoint"]))
             self.tell(f.Progressed(start.attempt, checkpoint=taken), at=taken)
 
     def placement(self, job: Job, words: list[str]) -> Placement:
@@ -269,126 +271,6 @@ def _devices(task: TaskPlacement) -> str:
 
 def _local() -> ExecutorId:
     return ExecutorId("local")
-
-
-def _options(words: Sequence[str]) -> Iterator[tuple[str, str]]:
-    return ((key, value) for key, equals, value in (word.partition("=") for word in words) if equals and ":" not in key)
-
-
-def _names(text: str) -> list[str]:
-    first, dots, last = text.partition("..")
-    if not dots:
-        return [text]
-    prefix = first.rstrip("0123456789")
-    return [f"{prefix}{i}" for i in range(int(first[len(prefix) :]), int(last[len(prefix) :]) + 1)]
-
-
-def _ago(text: str) -> Duration:
-    return parse_duration(text.removesuffix("-ago"))
-
-
-def _began(words: list[str]) -> int:
-    return -_ago(dict(_options(words)).get("started", f"{HOUR}ms-ago"))
-
-
-def _mib(text: str) -> int:
-    match = re.fullmatch(r"(\d+)(Mi|Gi|Ti|)", text)
-    if match is None:
-        raise ScenarioError(f"{text!r} is not an amount of memory: write 512Gi")
-    return int(match[1]) * _SIZES[match[2]]
-
-
-def _milli(text: str) -> int:
-    return round(float(text) * 1000)
-
-
-def _node(name: str, words: Sequence[str], options: dict[str, str]) -> Node:
-    shape = re.fullmatch(r"(\d+)x(\w+)", words[0]) if words else None
-    return Node(
-        NodeId(name),
-        ExecutorId(options.get("executor", "local")),
-        cpu_milli=_milli(options.get("cpu", "64")),
-        memory_mib=_mib(options.get("memory", "512Gi")),
-        disk_mib=_mib(options.get("disk", "1Ti")),
-        network_mbps=int(options.get("net", "100000")),
-        gpus=int(shape[1]) if shape else 0,
-        gpu_type=shape[2] if shape else "",
-        gpu_memory_mib=_mib(options.get("gpumem", "80Gi")) if shape else 0,
-    )
-
-
-def _queue(words: Sequence[str]) -> Queue:
-    options = dict(_options(words))
-    quota = Amount(
-        cpu_milli=_milli(options["cpu"]) if "cpu" in options else None,
-        memory_mib=_mib(options["memory"]) if "memory" in options else None,
-        gpu_milli=_milli(options["gpus"]) if "gpus" in options else None,
-    )
-    borrowed = _milli(options.get("borrow", "0"))
-    borrow = Amount(
-        cpu_milli=0 if "cpu" in options else None,
-        memory_mib=0 if "memory" in options else None,
-        gpu_milli=borrowed if "gpus" in options else None,
-    )
-    return Queue(QueueId(words[0]), quota=quota, borrow=borrow)
-
-
-def _job(words: Sequence[str], now: Instant) -> Job:
-    path, options = words[0], dict(_options(words))
-    cls, _, number = options.get("priority", "medium").partition("+")
-
-    def instant(key: str) -> Instant | None:
-        return Instant(now + parse_duration(options[key])) if key in options else None
-
-    return Job(
-        JobId(path),
-        path.rpartition("/")[2],
-        QueueId(path.rpartition("/")[0]),
-        _roles(words[1:], options),
-        Priority(PriorityClass[cls.upper()], int(number or 0)),
-        submitted=now,
-        not_before=instant("not_before"),
-        deadline=instant("deadline"),
-        max_runtime=parse_duration(options["max_runtime"]) if "max_runtime" in options else None,
-        retry=Retry(limit=int(options.get("retries", "0"))),
-    )
-
-
-def _roles(words: Sequence[str], options: dict[str, str]) -> tuple[Role, ...]:
-    roles: list[Role] = []
-    for word in words:
-        match = re.fullmatch(r"(?:(\w+):)?(?:(?:(\d+)\.\.)?(\d+)x)?([\d.]+)((?:/[^/]+)*)", word)
-        if word == "on" or match is None:
-            break
-        name, least, count, gpus, rest = match.groups()
-        own = {**options, **dict(_options(rest.split("/")))} if name else options
-        request = _request(float(gpus), own)
-        roles.append(Role(name or "main", int(count or 1), request, int(least) if least else None))
-    return tuple(roles) or (Role(request=_request(0, options)),)
-
-
-def _request(gpus: float, options: dict[str, str]) -> Request:
-    types = [entry.partition(":") for entry in options["type"].split(",")] if "type" in options else []
-    return Request(
-        cpu_milli=_milli(options.get("cpu", "0")),
-        memory_mib=_mib(options.get("memory", "0")),
-        gpus=1 if 0 < gpus < 1 or "gpumem" in options else int(gpus),
-        gpu_milli=round(gpus * WHOLE) if 0 < gpus < 1 else WHOLE,
-        gpu_memory_mib=_mib(options.get("gpumem", "0")),
-        accelerators=tuple(Accelerator(name, float(speed or 1)) for name, _, speed in types),
-        disk_mib=_mib(options.get("disk", "0")),
-        network_mbps=int(options.get("net", "0")),
-    )
-
-
-def _service(words: Sequence[str]) -> Service:
-    options = dict(_options(words))
-    path = words[0]
-    request = _request(float(options.get("gpus", "0")), options)
-    queue = QueueId(path.rpartition("/")[0])
-    cls = PriorityClass[options.get("priority", "medium").upper()]
-    name = ServiceId(path.rpartition("/")[2])
-    return Service(name, queue, int(options.get("replicas", "1")), request=request, priority=Priority(cls))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,0 +1,149 @@
+"""The words of golden scenarios: nodes, queues, jobs and services as one line of text each.
+
+``scenarios`` describes the language; every function here takes the words of a line behind its verb.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+
+from fairway.model.ids import ExecutorId, JobId, NodeId, QueueId, ServiceId
+from fairway.model.job import Job, Priority, PriorityClass, Retry, Role
+from fairway.model.node import Node
+from fairway.model.queue import Queue
+from fairway.model.resources import WHOLE, Accelerator, Amount, Request
+from fairway.model.service import Service
+from fairway.model.time import HOUR, Duration, Instant, parse_duration
+
+_SIZES = {"": 1, "Mi": 1, "Gi": 1 << 10, "Ti": 1 << 20}
+
+
+class ScenarioError(Exception):
+    """A line that cannot be read; the message says which and why."""
+
+
+def options_of(words: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """The ``key=value`` words of a line."""
+    return ((key, value) for key, equals, value in (word.partition("=") for word in words) if equals and ":" not in key)
+
+
+def names_of(text: str) -> list[str]:
+    """``n1..n4`` as four names; any other text as one."""
+    first, dots, last = text.partition("..")
+    if not dots:
+        return [text]
+    prefix = first.rstrip("0123456789")
+    return [f"{prefix}{i}" for i in range(int(first[len(prefix) :]), int(last[len(prefix) :]) + 1)]
+
+
+def ago(text: str) -> Duration:
+    """Milliseconds of ``40m-ago``."""
+    return parse_duration(text.removesuffix("-ago"))
+
+
+def began(words: list[str]) -> int:
+    """How a running job sorts by its start: minus how long ago that was."""
+    return -ago(dict(options_of(words)).get("started", f"{HOUR}ms-ago"))
+
+
+def _mib(text: str) -> int:
+    match = re.fullmatch(r"(\d+)(Mi|Gi|Ti|)", text)
+    if match is None:
+        raise ScenarioError(f"{text!r} is not an amount of memory: write 512Gi")
+    return int(match[1]) * _SIZES[match[2]]
+
+
+def _milli(text: str) -> int:
+    return round(float(text) * 1000)
+
+
+def node_of(name: str, words: Sequence[str], options: dict[str, str]) -> Node:
+    """A node: ``8xH100 cpu=64`` behind its name. Raises ScenarioError."""
+    shape = re.fullmatch(r"(\d+)x(\w+)", words[0]) if words else None
+    return Node(
+        NodeId(name),
+        ExecutorId(options.get("executor", "local")),
+        cpu_milli=_milli(options.get("cpu", "64")),
+        memory_mib=_mib(options.get("memory", "512Gi")),
+        disk_mib=_mib(options.get("disk", "1Ti")),
+        network_mbps=int(options.get("net", "100000")),
+        gpus=int(shape[1]) if shape else 0,
+        gpu_type=shape[2] if shape else "",
+        gpu_memory_mib=_mib(options.get("gpumem", "80Gi")) if shape else 0,
+    )
+
+
+def queue_of(words: Sequence[str]) -> Queue:
+    """A queue: its path, what it is guaranteed, and ``borrow``."""
+    options = dict(options_of(words))
+    quota = Amount(
+        cpu_milli=_milli(options["cpu"]) if "cpu" in options else None,
+        memory_mib=_mib(options["memory"]) if "memory" in options else None,
+        gpu_milli=_milli(options["gpus"]) if "gpus" in options else None,
+    )
+    borrowed = _milli(options.get("borrow", "0"))
+    borrow = Amount(
+        cpu_milli=0 if "cpu" in options else None,
+        memory_mib=0 if "memory" in options else None,
+        gpu_milli=borrowed if "gpus" in options else None,
+    )
+    return Queue(QueueId(words[0]), quota=quota, borrow=borrow)
+
+
+def job_of(words: Sequence[str], now: Instant) -> Job:
+    """A job: its path (queue and name), what it asks for, and options with times from ``now`` on. Raises ScenarioError."""
+    path, options = words[0], dict(options_of(words))
+    cls, _, number = options.get("priority", "medium").partition("+")
+
+    def instant(key: str) -> Instant | None:
+        return Instant(now + parse_duration(options[key])) if key in options else None
+
+    return Job(
+        JobId(path),
+        path.rpartition("/")[2],
+        QueueId(path.rpartition("/")[0]),
+        _roles(words[1:], options),
+        Priority(PriorityClass[cls.upper()], int(number or 0)),
+        submitted=now,
+        not_before=instant("not_before"),
+        deadline=instant("deadline"),
+        max_runtime=parse_duration(options["max_runtime"]) if "max_runtime" in options else None,
+        retry=Retry(limit=int(options.get("retries", "0"))),
+    )
+
+
+def _roles(words: Sequence[str], options: dict[str, str]) -> tuple[Role, ...]:
+    roles: list[Role] = []
+    for word in words:
+        match = re.fullmatch(r"(?:(\w+):)?(?:(?:(\d+)\.\.)?(\d+)x)?([\d.]+)((?:/[^/]+)*)", word)
+        if word == "on" or match is None:
+            break
+        name, least, count, gpus, rest = match.groups()
+        own = {**options, **dict(options_of(rest.split("/")))} if name else options
+        request = _request(float(gpus), own)
+        roles.append(Role(name or "main", int(count or 1), request, int(least) if least else None))
+    return tuple(roles) or (Role(request=_request(0, options)),)
+
+
+def _request(gpus: float, options: dict[str, str]) -> Request:
+    types = [entry.partition(":") for entry in options["type"].split(",")] if "type" in options else []
+    return Request(
+        cpu_milli=_milli(options.get("cpu", "0")),
+        memory_mib=_mib(options.get("memory", "0")),
+        gpus=1 if 0 < gpus < 1 or "gpumem" in options else int(gpus),
+        gpu_milli=round(gpus * WHOLE) if 0 < gpus < 1 else WHOLE,
+        gpu_memory_mib=_mib(options.get("gpumem", "0")),
+        accelerators=tuple(Accelerator(name, float(speed or 1)) for name, _, speed in types),
+        disk_mib=_mib(options.get("disk", "0")),
+        network_mbps=int(options.get("net", "0")),
+    )
+
+
+def service_of(words: Sequence[str]) -> Service:
+    """A service: its path, ``replicas`` and what each asks for."""
+    options = dict(options_of(words))
+    path = words[0]
+    request = _request(float(options.get("gpus", "0")), options)
+    queue = QueueId(path.rpartition("/")[0])
+    cls = PriorityClass[options.get("priority", "medium").upper()]
+    name = ServiceId(path.rpartition("/")[2])
+    return Service(name, queue, int(options.get("replicas", "1")), request=request, priority=Priority(cls))
