@@ -90,7 +90,7 @@ def queue_of(words: Sequence[str]) -> Queue:
 
 
 def job_of(words: Sequence[str], now: Instant) -> Job:
-    """A job: its path (queue and name), what it asks for, and options with times from ``now`` on. Raises ScenarioError."""
+    """A job: its path (queue and name), what it asks for, options; times count from ``now``. Raises ScenarioError."""
     path, options = words[0], dict(options_of(words))
     cls, _, number = options.get("priority", "medium").partition("+")
 
