@@ -355,6 +355,18 @@ class ExecutorContract:
         assert not any(play.harness.alive(begun.attempt, rank) for rank in range(2))
 
     @scenario
+    async def test_a_gang_has_not_ended_after_a_restart_while_one_of_it_runs(self, play: Play) -> None:
+        begun = await play.start(Script(runs=LONG), Script(runs=LONG, on_stop="ignores"))
+        await play.running(begun)
+        await play.stop(begun.attempt, Duration(1_000))
+        await play.settle(lambda: not play.harness.alive(begun.attempt, 0))
+        await play.reopen(crash=True)
+        assert play.harness.alive(begun.attempt, 1)
+        assert (await play.seen(begun.attempt)).outcome is None
+        await play.end(begun.attempt)
+        assert not play.harness.alive(begun.attempt, 1)
+
+    @scenario
     async def test_a_gang_is_adopted_whole(self, play: Play) -> None:
         begun = await play.start(Script(runs=Duration(500)), Script(runs=Duration(700)))
         await play.running(begun)

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from fairway.adapters.executors.local import starting
-from fairway.adapters.executors.local.folder import Folder, Spec, TaskSpec, prepare
+from fairway.adapters.executors.local.folder import Folder, Spec, StopOrder, TaskSpec, prepare
 from fairway.adapters.executors.local.launch import Launch, is_wrapper
 from fairway.adapters.executors.local.procs import boot_id, command_line, read_stat
 from fairway.model.ids import AttemptId, JobId
 from fairway.model.phases import Cause
-from fairway.model.time import Duration
+from fairway.model.time import Duration, Instant
 from fairway.testing.contracts.play import Script
 from tests.adapters.executors.local.world import LocalWorld, lives, running, started
 
@@ -142,6 +142,27 @@ def test_a_claim_that_nobody_saw_coming_is_found(tmp_path: Path) -> None:
         assert runner.run(world.executor.inventory()).attempts == (), "nothing of it was ever started"
         with subprocess.Popen(late_wrapper(folder), start_new_session=True):
             assert runner.run(world.end(folder.attempt)).exit_code == 4
+
+
+def test_a_claim_made_while_the_order_to_stop_is_written_is_not_overlooked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A wrapper that claims before the order is there does not see it: whoever gives it must look again."""
+    folder = planned(tmp_path)
+    others: list[subprocess.Popen[bytes]] = []
+
+    def write_stop(self: Folder, order: StopOrder) -> Instant:
+        others.append(subprocess.Popen(["sleep", "600"], start_new_session=True))
+        line = Path(f"/proc/{others[0].pid}/stat").read_text().strip()
+        Path(folder.path, "0.claim").write_text(f"{line} {boot_id()}\n")
+        return really_write(self, order)
+
+    really_write = Folder.write_stop
+    with asyncio.Runner() as runner, running(runner, tmp_path) as world:
+        monkeypatch.setattr(Folder, "write_stop", write_stop)
+        runner.run(world.stop(folder.attempt, 1_000))
+        runner.run(world.end(folder.attempt))
+        assert not lives(others[0].pid)
 
 
 def test_a_stranger_in_a_session_of_the_same_number_is_let_be(tmp_path: Path) -> None:

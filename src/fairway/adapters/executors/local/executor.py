@@ -117,7 +117,6 @@ class LocalExecutor:
         if attempt.outcome is not None:
             self._tell_end(attempt)
             return
-        self._find_idle(attempt)
         order = StopOrder(Instant(now + command.grace))
         if attempt.order is not None:
             earlier = min(order.deadline, attempt.order.deadline)
@@ -166,6 +165,7 @@ class LocalExecutor:
         for task in attempt.tasks:
             if task.end is None:
                 self._open.watcher.find(attempt, task, roll)
+        for task in attempt.tasks:  # only now: what an end leads to depends on all tasks
             if task.end is not None:
                 self._clear(attempt, task, census)
         if attempt.order is not None:
@@ -178,11 +178,12 @@ class LocalExecutor:
 
     def _find_idle(self, attempt: Attempt) -> None:
         """See whether idle tasks were claimed by wrappers from before our time."""
-        for task in attempt.tasks:
-            if task.idle:
-                self._open.watcher.find(attempt, task)
-                if task.end is not None:
-                    self._clear(attempt, task, None)
+        idle = [task for task in attempt.tasks if task.idle]
+        for task in idle:
+            self._open.watcher.find(attempt, task)
+        for task in idle:
+            if task.end is not None:
+                self._clear(attempt, task, None)
 
     def _look_after(self, attempt: Attempt) -> None:
         """From time to time: take its report, and see who was so late to claim that nobody saw it when we opened."""
@@ -261,6 +262,8 @@ class LocalExecutor:
                 _log.error("the order to stop %s cannot be written down: %s", attempt.id, error)
                 ordered = _now()
             attempt.take_order(order, ordered)
+            # After writing, not before: a wrapper that does not see the order has made its claim by now.
+            self._find_idle(attempt)
         self._open.stopper.terminate(attempt, order.deadline)
 
     def _task_ended(self, attempt: Attempt, task: Task) -> None:
