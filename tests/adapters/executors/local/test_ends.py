@@ -255,3 +255,29 @@ async def test_a_stop_takes_one_process_at_its_word(world: LocalWorld) -> None:
     await world.stop(job, 600)
     await world.end(job)
     assert world.log(job) == b"ready\n1\n"
+
+
+@played
+async def test_nothing_is_kept_of_what_was_forgotten(world: LocalWorld) -> None:
+    async def round_(number: int) -> None:
+        many = [("exit 0", 0), ("exit 1", 0), ("sleep 600 & exit 0", 0), ("sleep 600", 1)]
+        jobs = [await world.start(sh(text), name=f"round-{number}-{i}") for i, (text, _) in enumerate(many)]
+        gang = await world.start(sh("sleep 600"), sh("exit 1"), name=f"round-{number}-gang")
+        for job, (_, stop) in zip(jobs, many, strict=True):
+            if stop:
+                await world.stop(job)
+        for job in (*jobs, gang):
+            await world.end(job)
+            await world.executor.forget(ForgetAttempt(world.executor.name, job))
+
+    await round_(0)
+    before = len(os.listdir("/proc/self/fd"))
+    for number in range(1, 6):
+        await round_(number)
+    assert len(os.listdir("/proc/self/fd")) == before
+    opened = world.executor._open
+    kept = (world.executor._attempts, world.executor._running, opened.stopper._endings, opened.watcher._watched)
+    assert [len(each) for each in kept] == [0, 0, 0, 0]
+    assert opened.starter._held == set()
+    assert set(opened.starter._cores.load.values()) == {0}
+    assert opened.starter._ports._held == set()

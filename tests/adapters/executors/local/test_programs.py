@@ -157,6 +157,17 @@ async def test_tasks_are_bound_to_different_cores_and_adoption_keeps_count(world
     assert not world.log(anywhere).strip().isdigit()
 
 
+def test_nobody_is_bound_where_cores_are_only_declared(tmp_path: Path) -> None:
+    async def play(world: LocalWorld) -> None:
+        await world.open()
+        job = await world.start(sh("nproc"), request=Request(cpu_milli=1_000))
+        await world.end(job)
+        assert int(world.log(job)) == len(os.sched_getaffinity(0))
+        await world.close()
+
+    asyncio.run(play(LocalWorld(tmp_path, CONFIG.model_copy(update={"cpu_milli": 1_000_000}))))
+
+
 # -- limits -----------------------------------------------------------------------------------------------------------
 
 HOG = "x = bytearray({} << 20); print('had it')"

@@ -29,7 +29,7 @@ class LocalConfig(BaseModel):
     pass_env: tuple[str, ...] = ()
     """Variables of the control plane that tasks get beside the usual ones (``environment.PASSED``)."""
     bind_cores: bool = True
-    """Bind each task to as many cores as it asks for, the least loaded ones."""
+    """Bind each task to as many cores as it asks for, the least loaded ones. Not where more are declared than found."""
     limit_memory: bool = True
     """Hold each task to its memory: in a control group if there is one, else by a resource limit."""
     rlimit_headroom_mib: int = Field(default=128, ge=0)

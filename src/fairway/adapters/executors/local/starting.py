@@ -36,6 +36,8 @@ class Starter:
         self._config = config
         self._watcher = watcher
         self._cores = Cores(machine.cores)
+        # Where more cores are declared than there are, being bound to some would only be in each other's way.
+        self._binds = config.bind_cores and machine.node.cpu_milli <= 1_000 * len(machine.cores)
         self._ports = Ports()
         self._held: set[AttemptId] = set()
         self._base = environment.base(os.environ, config.pass_env)
@@ -50,7 +52,7 @@ class Starter:
         for placed in command.placement:
             role = command.job.roles[placed.role]
             milli = role.request.cpu_milli
-            cores = self._cores.choose(milli) if self._config.bind_cores else ()
+            cores = self._cores.choose(milli) if self._binds else ()
             self._cores.add(cores, milli)
             tasks.append(TaskSpec(placed.rank, role.name, cores, milli))
         self._held.add(command.attempt)
