@@ -1,5 +1,7 @@
 """What may not run at all, and what may not run now: validation and limits of queues."""
 
+from math import inf
+
 from fairway.model.ids import NAME_PATTERN, QUEUE_PATTERN
 from fairway.model.job import LONGEST, Job, Role
 from fairway.model.reasons import Invalid, OverLimit
@@ -8,6 +10,8 @@ from fairway.state.snapshot import Snapshot, Trial
 from fairway.state.tables import SUMS
 
 MOST_TASKS = 100_000
+MOST_AMOUNT = 1 << 40
+"""Of any one resource in a task: no machine has it, and sums over ``MOST_TASKS`` tasks stay within 64 bits."""
 
 
 def validate(job: Job) -> list[Invalid]:
@@ -41,7 +45,7 @@ def _role(role: Role, path: str) -> list[Invalid]:
     wrong: list[Invalid] = []
     if role.count < 1:
         wrong.append(Invalid(f"{path}.count", f"must be at least 1, not {role.count}"))
-    if not 1 <= role.least <= max(role.count, 1):
+    elif not 1 <= role.least <= role.count:
         wrong.append(Invalid(f"{path}.min_count", f"must be from 1 to count ({role.count}), not {role.least}"))
     return wrong + _request(role.request, f"{path}.request")
 
@@ -49,16 +53,19 @@ def _role(role: Role, path: str) -> list[Invalid]:
 def _request(request: Request, path: str) -> list[Invalid]:
     wrong: list[Invalid] = []
     for name in ("cpu_milli", "memory_mib", "gpus", "gpu_memory_mib", "disk_mib", "network_mbps"):
-        if getattr(request, name) < 0:
-            wrong.append(Invalid(f"{path}.{name}", f"must be at least 0, not {getattr(request, name)}"))
+        value, most = getattr(request, name), MOST_TASKS if name == "gpus" else MOST_AMOUNT
+        if not 0 <= value <= most:
+            wrong.append(Invalid(f"{path}.{name}", f"must be from 0 to {most}, not {value}"))
     if not 0 < request.gpu_milli <= WHOLE:
         wrong.append(Invalid(f"{path}.gpu_milli", f"must be from 1 to {WHOLE}, not {request.gpu_milli}"))
     if request.gpus > 1 and (request.gpu_milli < WHOLE or request.gpu_memory_mib):
         wrong.append(Invalid(f"{path}.gpus", "a share is taken of one device only: ask for 1 or for whole devices"))
     if request.gpu_milli < WHOLE and request.gpu_memory_mib:
         wrong.append(Invalid(f"{path}.gpu_memory_mib", "ask for a share by milli-GPUs or by memory, not both"))
+    if not request.gpus and (request.gpu_milli < WHOLE or request.gpu_memory_mib or request.accelerators):
+        wrong.append(Invalid(f"{path}.gpus", "asks for a share or a type of no GPU: ask for 1"))
     for index, accelerator in enumerate(request.accelerators):
-        if accelerator.speed <= 0:
+        if not 0 < accelerator.speed < inf:
             wrong.append(Invalid(f"{path}.accelerators[{index}].speed", f"must be above 0, not {accelerator.speed:g}"))
     return wrong
 

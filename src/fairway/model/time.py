@@ -34,7 +34,10 @@ def parse_duration(text: str, field: str = "duration") -> Duration:
     parts = _PART.findall(compact)
     if not parts or "".join(n + u for n, u in parts) != compact:
         raise InvalidField(field, f"{text!r} is not a duration; write it like 90s, 1h30m or 2d")
-    return Duration(round(sum(float(number) * _UNITS[unit] for number, unit in parts)))
+    length = sum(float(number) * _UNITS[unit] for number, unit in parts)
+    if length >= NEVER:
+        raise InvalidField(field, f"{text[:40]!r} is longer than any time there is")
+    return Duration(round(length))
 
 
 def format_duration(duration: int) -> str:
