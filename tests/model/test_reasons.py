@@ -1,0 +1,88 @@
+"""What every refusal and every decision says: one sentence with its numbers, in one of a few tiers."""
+
+from typing import Any, get_args
+
+import pytest
+
+from fairway.model.errors import ERRORS, FairwayError, InvalidField
+from fairway.model.ids import JobId, NodeId, QueueId
+from fairway.model.job import Priority, PriorityClass
+from fairway.model.reasons import (
+    Asked,
+    AwaitingVictims,
+    Invalid,
+    NeverFits,
+    NoRoom,
+    OverLimit,
+    Placed,
+    PreemptedBy,
+    RanTooLong,
+    Refusal,
+    WaitingUntil,
+    Yielding,
+)
+from fairway.model.time import Instant
+
+HIGH = Priority(PriorityClass.HIGH)
+
+SAID: list[tuple[Any, str]] = [
+    (Invalid("roles", "needs one"), "invalid roles: needs one"),
+    (
+        NeverFits("8 GPU", "4 H100 on n1", "gpus"),
+        "never fits: needs 8 GPU, the largest there is: 4 H100 on n1 (short of GPUs)",
+    ),
+    (
+        OverLimit(QueueId("a/b"), "gpu_milli", 500, 4000, 4000),
+        "over quota: queue a/b uses 4 of 4 GPUs, this needs 0.5 more",
+    ),
+    (
+        OverLimit(QueueId(""), "memory_mib", 10, 5, 12),
+        "over quota: queue (root) uses 5 MiB of 12 MiB memory, this needs 10 MiB more",
+    ),
+    (WaitingUntil(Instant(5), "not_before"), "waiting for its start time"),
+    (WaitingUntil(Instant(5), "back_off", 2), "backing off after failure 2"),
+    (
+        NoRoom("8 GPU", "4 H100 on n1", "gpus", holders=(JobId("j1"), JobId("j2"))),
+        "no room now: needs 8 GPU, largest free 4 H100 on n1 (short of GPUs); held by j1, j2",
+    ),
+    (
+        NoRoom("2 x (8 GPU)", "8 H100 on n1", "gpus", 1, 2),
+        "no room now: needs 2 x (8 GPU), largest free 8 H100 on n1 (short of GPUs); room for 1 of its 2 tasks",
+    ),
+    (Yielding(JobId("j1"), HIGH), "yielding to j1 (high)"),
+    (
+        AwaitingVictims((JobId("j1"), JobId("j2")), (NodeId("n1"),)),
+        "no room now: starts on n1 when j1, j2 stopped",
+    ),
+    (
+        Placed("best_fit", 0.25, (("gpu", 0.5), ("cpu", 0.0)), 3),
+        "best_fit score 0.250 of 3 that fit; left over: gpu 50%, cpu 0%",
+    ),
+    (PreemptedBy(JobId("j1"), HIGH, 2_400_000, 8000), "higher priority j1 (high); loses 40m x 8 GPU"),
+    (PreemptedBy(JobId("j1"), HIGH, 1000, 0), "higher priority j1 (high); loses 1s"),
+    (RanTooLong(3_600_000), "ran longer than its max_runtime of 1h"),
+    (Asked("ada"), "asked by ada"),
+    (Asked(""), "asked for"),
+]
+
+
+@pytest.mark.parametrize(("reason", "sentence"), SAID, ids=[type(reason).__name__ for reason, _ in SAID])
+def test_a_reason_is_a_sentence(reason: Any, sentence: str) -> None:
+    assert str(reason) == sentence
+
+
+def test_every_refusal_has_a_tier() -> None:
+    tiers = {kind.__name__: kind.tier for kind in get_args(Refusal)}
+    assert set(tiers.values()) == {"invalid", "never fits", "over quota", "waiting", "no room now", "yielding"}
+    assert {type(reason) for reason, _ in SAID} >= set(get_args(Refusal))
+
+
+def test_every_error_has_a_code_of_its_own_and_a_status_for_scripts() -> None:
+    assert all(kind.code == code for code, kind in ERRORS.items())
+    assert {kind.exit_code for kind in ERRORS.values()} == set(range(1, 8))
+    assert all(issubclass(kind, FairwayError) for kind in ERRORS.values())
+
+
+def test_an_error_names_its_field_first() -> None:
+    error = InvalidField("roles[0].count", "must be at least 1, not 0")
+    assert (str(error), error.field) == ("roles[0].count: must be at least 1, not 0", "roles[0].count")
