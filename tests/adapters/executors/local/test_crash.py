@@ -20,6 +20,7 @@ import pytest
 from fairway.engine.commands import ForgetAttempt
 from fairway.model.ids import AttemptId, JobId
 from fairway.model.phases import Cause
+from fairway.model.resources import Request
 from fairway.model.time import Duration
 from fairway.testing.contracts.play import LONG, Script
 from tests.adapters.executors.local.world import LocalWorld, running, started
@@ -91,16 +92,19 @@ def every_step(tmp_path: Path) -> Iterator[tuple[int, Path]]:
     raise AssertionError("it never comes to an end")
 
 
-def test_a_start_that_was_cut_short_anywhere_runs_each_task_once(tmp_path: Path) -> None:
+@pytest.mark.parametrize("request_", [Request(), Request(cpu_milli=500)], ids=["anywhere", "bound"])
+def test_a_start_that_was_cut_short_anywhere_runs_each_task_once(tmp_path: Path, request_: Request) -> None:
     scripts = (Script(runs=Duration(30)), Script(runs=Duration(60)))
 
     async def start(world: LocalWorld) -> None:
+        world.request = request_
         await world.executor.start(started(world, *scripts))
 
     with asyncio.Runner() as runner:
         for step, folder in every_step(tmp_path):
             died = dies_at(step, folder, start)
             with running(runner, folder) as world:
+                world.request = request_
                 again = started(world, *scripts)
                 runner.run(world.executor.start(again))
                 outcome = runner.run(world.end(again.attempt))

@@ -182,6 +182,30 @@ def test_limits_and_cores_are_the_programs(folder: Folder) -> None:
     assert os.sched_getaffinity(0) == os.sched_getaffinity(os.getppid()), "ours is as before"
 
 
+def test_a_wrapper_whose_control_plane_died_binding_it_leaves_without_a_claim(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(pid: int, cores: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "sched_setaffinity", die)
+    with pytest.raises(KeyboardInterrupt):
+        start(folder, "echo", "ran", cores=(0,))
+    _, status = os.waitpid(-1, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+    assert not folder.claimed(0)
+    assert read(folder, "0.out") == ""
+
+
+def test_a_bound_program_has_no_input_either(folder: Folder) -> None:
+    core = min(os.sched_getaffinity(0))
+    assert run(folder, "sh", "-c", "cat; readlink /proc/self/fd/0; nproc", cores=(core,))[0] == "/dev/null\n1\n"
+
+
+def test_cores_that_are_not_there_keep_nobody_from_running(folder: Folder) -> None:
+    assert run(folder, "echo", "ran", cores=(100_000,))[0] == "ran\n"
+
+
 def test_the_environment_is_given_as_it_is(folder: Folder) -> None:
     given = {**ENVIRONMENT, "PLAIN": "a b\nc", "ünï": "é", "with.dot": "1", "with-dash": "$X `x`", "EMPTY": ""}
     out, _, _ = run(folder, "env", "-0", environment=given, workdir="/")

@@ -35,6 +35,8 @@ class LocalWorld:
         self.config = config
         self.facts: list[Fact] = []
         self.epoch = 0
+        self.request = NOTHING
+        """What each task of the contract's jobs asks for."""
         self.executor = LocalExecutor(self.data, config)
         (folder / "signs").mkdir(exist_ok=True)
 
@@ -52,7 +54,7 @@ class LocalWorld:
 
     def job(self, name: str, scripts: Sequence[Script]) -> tuple[Job, Placement]:
         commands = [("/bin/sh", "-c", self.program(script)) for script in scripts]
-        return self.of_commands(name, commands)
+        return self.of_commands(name, commands, self.request)
 
     def program(self, script: Script) -> str:
         """A shell program that leaves a line for every time it runs, and its number."""

@@ -4,16 +4,19 @@ What a wrapper does is in ``task.sh``. Its text is an argument, not a file: a ru
 Fairway is upgraded under it.
 """
 
+import logging
 import os
 import re
 import shutil
 import signal
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
 from fairway.adapters.executors.local.folder import WRAPPER
+
+_log = logging.getLogger(__name__)
 
 SHELL = "/bin/sh"
 
@@ -87,38 +90,53 @@ def keep_files_to_ourselves() -> None:
 def spawn(launch: Launch) -> int:
     """Start the wrapper in a session of its own. Returns its process number. Raises OSError.
 
-    It is bound to cores by binding this thread for a moment: affinity is inherited. The program may write to its two
-    logs from any of its processes, so they are opened for appending.
+    The program may write to its two logs from any of its processes, so they are opened for appending.
     """
     arguments = [
         SHELL, "-c", script(), WRAPPER, launch.folder, str(launch.rank), launch.boot, launch.workdir,
-        str(launch.data_kib or ""), launch.cgroup, str(launch.nofile or ""),
+        str(launch.data_kib or ""), launch.cgroup, str(launch.nofile or ""), "wait" if launch.cores else "",
         *_with_odd_names(launch.command, launch.environment),
     ]  # fmt: skip
     log = f"{launch.folder}/{launch.rank}."
     append = os.O_WRONLY | os.O_CREAT | os.O_APPEND
-    actions = (
-        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+    logs = (
         (os.POSIX_SPAWN_OPEN, 1, log + "out", append, 0o644),
         (os.POSIX_SPAWN_OPEN, 2, log + "err", append, 0o644),
     )
-
-    def start() -> int:
-        return os.posix_spawn(
-            SHELL, arguments, launch.environment,
-            file_actions=actions, setsid=True, setsigmask=(), setsigdef=_EVERY_SIGNAL,
-        )  # fmt: skip
-
-    return _bound(launch.cores, start) if launch.cores else start()
+    if launch.cores:
+        return _spawn_bound(arguments, launch.environment, logs, launch.cores)
+    return _spawn(arguments, launch.environment, (_NO_INPUT, *logs))
 
 
-def _bound(cores: tuple[int, ...], start: Callable[[], int]) -> int:
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, cores)
+_Action = tuple[int, int, str, int, int] | tuple[int, int, int]
+_NO_INPUT: _Action = (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)
+
+
+def _spawn(arguments: list[str], environment: Mapping[str, str], actions: Sequence[_Action]) -> int:
+    return os.posix_spawn(
+        SHELL, arguments, environment, file_actions=actions, setsid=True, setsigmask=(), setsigdef=_EVERY_SIGNAL
+    )
+
+
+def _spawn_bound(
+    arguments: list[str], environment: Mapping[str, str], logs: Sequence[_Action], cores: tuple[int, ...]
+) -> int:
+    """Start a wrapper that waits for a word on its input, bind it, and say the word: what it forks inherits its cores.
+    Should this process die before that, the wrapper finds the end of its input and leaves without a claim."""
+    ours, theirs = -1, -1
     try:
-        return start()
+        theirs, ours = os.pipe()
+        pid = _spawn(arguments, environment, ((os.POSIX_SPAWN_DUP2, theirs, 0), *logs))
+        try:
+            os.sched_setaffinity(pid, cores)
+        except OSError as error:
+            _log.warning("a task runs on any core, as it cannot be bound to %s: %s", cores, error)
+        os.write(ours, b"go\n")
+        return pid
     finally:
-        os.sched_setaffinity(0, before)
+        for fd in (ours, theirs):
+            if fd >= 0:
+                os.close(fd)
 
 
 def _with_odd_names(command: tuple[str, ...], environment: Mapping[str, str]) -> tuple[str, ...]:
