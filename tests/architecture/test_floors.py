@@ -35,11 +35,16 @@ NEEDS = [
 ]
 
 
+EXTRA = {
+    "state/frames": {"msgspec", "cattrs"},  # where frozen objects become bytes
+    "decide/kernels": {"numba"},  # where loops over columns become machine code
+}
+
+
 @pytest.mark.parametrize(("rooms", "allowed", "fairway"), NEEDS)
 def test_a_floor_needs_only_what_it_may(rooms: tuple[str, ...], allowed: frozenset[str], fairway: bool) -> None:
     for module in floor(*rooms):
-        # Frames are where frozen objects become bytes.
-        extra = {"msgspec", "cattrs"} if "state/frames" in module.path else set[str]()
+        extra = next((names for path, names in EXTRA.items() if path in module.path), set[str]())
         assert refused(module.text, allowed | extra, fairway) == [], module.path
 
 
