@@ -19,6 +19,8 @@ class Task:
     pid: int = 0
     """Its wrapper, which leads its session and its process group; 0 as soon as the number may have been given away."""
     pidfd: int | None = None
+    ours: bool = False
+    """Whether we have started the wrapper ourselves."""
     end: Exit | None = None
     cleared: bool = False
     cgroup: str = ""

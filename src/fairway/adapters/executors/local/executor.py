@@ -38,6 +38,8 @@ _log = logging.getLogger(__name__)
 
 _EPOCH_BITS = 40
 """Facts of one epoch are numbered from epoch x 2^40: more than any control plane lives to tell."""
+_SETTLE_S = 2.0
+"""How long opening waits for wrappers that are about to make their claim. It takes them a millisecond."""
 
 
 @dataclass(slots=True)
@@ -92,6 +94,7 @@ class LocalExecutor:
             roll = Roll(census)
             for attempt_id in indexed(self.data):
                 self._adopt(attempt_id, census, roll)
+            await watcher.settle(_SETTLE_S)
         except BaseException:
             await self.close()
             raise

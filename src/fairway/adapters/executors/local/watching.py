@@ -14,6 +14,9 @@ from fairway.model.time import Instant
 
 _log = logging.getLogger(__name__)
 
+_LOOK_AGAIN = 0.005
+"""Seconds between two looks for a claim that is about to be made."""
+
 
 class Watcher:
     """Watches wrappers on an asyncio loop. ``ended`` is called for each whose end came while it was watched."""
@@ -22,10 +25,13 @@ class Watcher:
         self._loop = loop
         self._ended = ended
         self._watched: dict[int, Task] = {}
+        self._unclaimed: list[tuple[Attempt, Task]] = []
 
     def own(self, attempt: Attempt, task: Task, pid: int) -> None:
         """Watch a child of ours that was started just now. Raises OSError when there are no descriptors left."""
-        self._watch(attempt, task, pid, os.pidfd_open(pid))
+        fd = os.pidfd_open(pid)
+        task.ours = True
+        self._watch(attempt, task, pid, fd)
 
     def find(self, attempt: Attempt, task: Task, roll: "Roll | None" = None) -> None:
         """Look at an idle task's files: it becomes live, or gets its end, or stays idle when nobody has claimed it.
@@ -52,6 +58,15 @@ class Watcher:
         if claim is not None:
             self._believe(attempt, task, claim)
 
+    async def settle(self, seconds: float) -> None:
+        """Wait until all wrappers that ``find`` saw before their claim have made it, or are gone; not for ever."""
+        deadline = self._loop.time() + seconds
+        while self._loop.time() < deadline:
+            self._unclaimed = [(a, t) for a, t in self._unclaimed if t.live and a.folder.claim(t.rank) is None]
+            if not self._unclaimed:
+                return
+            await asyncio.sleep(_LOOK_AGAIN)
+
     def write_end(self, attempt: Attempt, task: Task, kind: ExitKind, text: str | int) -> Exit:
         """Write down an end that the wrapper did not. On a full disk it is only remembered."""
         try:
@@ -74,6 +89,7 @@ class Watcher:
             return
         fd = open_pidfd(claim.wrapper.pid, claim.wrapper.started)
         if fd is not None:
+            task.ours = False
             self._watch(attempt, task, claim.wrapper.pid, fd)
             return
         # It may have written its end after we looked for it and before it was gone.
@@ -86,6 +102,8 @@ class Watcher:
         if process is None or fd is None:
             return False
         self._watch(attempt, task, process.pid, fd)
+        task.ours = False
+        self._unclaimed.append((attempt, task))
         return True
 
     def _watch(self, attempt: Attempt, task: Task, pid: int, fd: int) -> None:
@@ -115,7 +133,9 @@ class Watcher:
                 self._believe(attempt, task, claim)  # another wrapper was first: its is the task
                 end = task.end
             elif not self._watch_unnamed(attempt, task, Roll(Census.take())):
-                end = attempt.folder.exit(task.rank) or self._unclaimed(attempt, task, status)
+                end = attempt.folder.exit(task.rank) or self._never_claimed(attempt, task, status)
+                if end is None:
+                    return
         if not task.live:
             task.end = end
             self._ended(attempt, task)
@@ -129,9 +149,13 @@ class Watcher:
         # Nothing but SIGKILL ends a wrapper before its program: somebody's, or the kernel's for want of memory.
         return self.write_end(attempt, task, "killed", 9)
 
-    def _unclaimed(self, attempt: Attempt, task: Task, status: int | None) -> Exit:
-        """The end of a wrapper that never got as far as its claim."""
-        if status is None or status < 0:
+    def _never_claimed(self, attempt: Attempt, task: Task, status: int | None) -> Exit | None:
+        """The end of a wrapper that never got as far as its claim. None when its control plane had died before it let
+        the wrapper go on: then nothing was ever started, and the task is idle again."""
+        if not task.ours and attempt.started is None and not attempt.folder.claimed(task.rank):
+            task.pid = 0
+            return None
+        if not task.ours or status is None or status < 0:
             return self.write_end(attempt, task, "lost", "its wrapper died before it reached the program")
         text = f"its claim could not be written to {attempt.folder.path}: is the disk full or read-only?"
         return self.write_end(attempt, task, "refused", text)
