@@ -94,7 +94,7 @@ ALL = Faults(
     slow_starts=0.05,
     failing_starts=0.005,
     clock_steps=0.1,
-    crash=0.00002,
+    crash=0.000005,
 )
 """A bad year in every week: what ``--faults all`` means."""
 
