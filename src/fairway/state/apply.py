@@ -281,10 +281,9 @@ def _current(state: ClusterState, attempt: AttemptId) -> int | None:
 
 
 def _suspect(state: ClusterState, attempt: AttemptId, executor: ExecutorId) -> None:
-    """An attempt that nobody wants was reported to run."""
-    ended = state.ended.get(attempt.job)
-    if ended is None or ended.attempt != attempt.n or ended.outcome.cause is Cause.NODE_LOST:
-        state.strays[attempt] = executor
+    """An attempt that nobody wants was reported to run. Its end may have been believed without its executor's word; if
+    it was heard, the stop is answered with that end again."""
+    state.strays[attempt] = executor
 
 
 _APPLY: dict[type, Callable[[ClusterState, Any], None]] = {
