@@ -36,6 +36,13 @@ def test_a_gang_takes_the_first_executor_that_has_room_for_all_of_it() -> None:
     assert placed(it, Role("w", 2, a_request(4))) == ("n1", "n2")
 
 
+def test_a_gang_that_may_shrink_takes_the_executor_where_it_shrinks_least() -> None:
+    it = Rehearsal()
+    for name, executor in (("n1", "e1"), ("n2", "e2"), ("n3", "e2"), ("n4", "e3")):
+        it.tell(NodeSeen(a_node(name, 4, executor=ExecutorId(executor))))
+    assert placed(it, Role("w", 3, a_request(4), min_count=1)) == ("n2", "n3")
+
+
 def test_a_gang_is_never_split_over_executors() -> None:
     it = Rehearsal()
     for index, executor in enumerate(("e1", "e2")):

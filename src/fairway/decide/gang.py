@@ -46,15 +46,19 @@ def place(
 ) -> Fitted | Short:
     """Place a job of this shape. Roles that may shrink get as many tasks as fit, at least their least; with ``least``
     they get no more than that. ``only`` (N,) restricts a single task to some nodes."""
-    best = 0
-    for allowed in [only] if only is not None else _executors(snap, shape):
-        mark = trial.mark()
+    executors = [only] if only is not None else _executors(snap, shape)
+    wanted = sum(minimum if least else count for _, count, minimum in shape.roles)
+    mark, short, most, roomiest = trial.mark(), 0, 0, None
+    for allowed in executors:
         outcome = _place_within(snap, trial, policy, shape, allowed, least)
-        if isinstance(outcome, Fitted):
+        if isinstance(outcome, Short):
+            short = max(short, outcome.placed)
+        elif len(executors) == 1 or len(outcome.placement) == wanted:
             return outcome
+        elif len(outcome.placement) > most:
+            most, roomiest = len(outcome.placement), allowed
         trial.rollback(mark)
-        best = max(best, outcome.placed)
-    return Short(best)
+    return Short(short) if roomiest is None else _place_within(snap, trial, policy, shape, roomiest, least)
 
 
 def _executors(snap: Snapshot, shape: Shape) -> list[Bools | None]:

@@ -1,0 +1,149 @@
+"""Every kernel of placing against its slow, plain twin."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fairway.decide import fit, score
+from fairway.decide.gang import Fitted, _filling_order, place
+from fairway.decide.policy import Policy, Weights
+from fairway.model.errors import InvalidField
+from fairway.model.resources import Request
+from fairway.state.groups import Shape
+from tests.decide.clusters import CLUSTERS, REQUESTS, Used, plain_devices, plain_room, stage
+
+Cluster = tuple[Used, ...]
+MANY = 40
+
+
+@given(CLUSTERS, REQUESTS)
+def test_room_is_how_many_tasks_one_can_place(cluster: Cluster, request: Request) -> None:
+    snap, trial = stage(cluster)
+    capacity = fit.free_capacity(snap, trial)
+    room = np.minimum(fit.room(snap.nodes, capacity, request), MANY)
+    assert room.tolist() == [plain_room(used, request, MANY) for used in cluster]
+    assert fit.fits(snap.nodes, capacity, request).tolist() == [bool(plain_room(used, request, 1)) for used in cluster]
+
+
+@given(CLUSTERS, REQUESTS)
+def test_whole_capacity_is_every_node_empty_and_up(cluster: Cluster, request: Request) -> None:
+    snap, _ = stage(cluster)
+    empty = [Used(used.node, (0,) * used.node.gpus, (0, 0, 0, 0), False) for used in cluster]
+    room = np.minimum(fit.room(snap.nodes, fit.whole_capacity(snap), request), MANY)
+    assert room.tolist() == [plain_room(used, request, MANY) for used in empty]
+
+
+@given(CLUSTERS, REQUESTS)
+def test_a_task_gets_the_tightest_device_or_the_first_idle_ones(cluster: Cluster, request: Request) -> None:
+    snap, trial = stage(cluster)
+    for row, used in enumerate(cluster):
+        if plain_room(used, request, 1):
+            milli = int(fit.milli_per_device(snap.nodes, request)[row])
+            assert milli == request.milli_on(used.node.gpu_memory_mib)
+            got = fit.pick_devices(trial.device_free[row], request, milli)
+            assert got == plain_devices(list(used.device_free), request, milli)
+
+
+@given(CLUSTERS, REQUESTS)
+def test_the_best_fit_leaves_least_over(cluster: Cluster, request: Request) -> None:
+    snap, trial = stage(cluster)
+    rows = np.flatnonzero(fit.fits(snap.nodes, fit.free_capacity(snap, trial), request))
+    scores = score.best_fit(score.leftovers(snap, trial, request, rows), Weights())
+    nodes = [used.node for used in cluster]
+    for row, got in zip(rows.tolist(), scores.tolist(), strict=True):
+        used = cluster[row]
+        taken = request.gpus * request.milli_on(used.node.gpu_memory_mib) if request.gpus else 0
+        gpu = (sum(used.device_free) - taken) / max(*(node.gpus * 1000 for node in nodes), 1)
+        memory = (used.free[1] - request.memory_mib) / max(*(node.memory_mib for node in nodes), 1)
+        cpu = (used.free[0] - request.cpu_milli) / max(*(node.cpu_milli for node in nodes), 1)
+        assert got == pytest.approx(0.5 * gpu + 0.3 * memory + 0.2 * cpu)
+
+
+@given(CLUSTERS, REQUESTS)
+def test_one_task_goes_to_the_fastest_type_and_there_to_the_first_of_the_best(
+    cluster: Cluster, request: Request
+) -> None:
+    snap, trial = stage(cluster)
+    shape = Shape(((request, 1, 1),))
+    rows = np.array([row for row, used in enumerate(cluster) if plain_room(used, request, 1)], np.int64)
+    outcome = place(snap, trial, Policy(), shape)
+    assert isinstance(outcome, Fitted) == bool(len(rows))
+    if isinstance(outcome, Fitted):
+        _, before = stage(cluster)
+        scores = score.best_fit(score.leftovers(snap, before, request, rows), Weights())
+        speeds = [request.speed_on(cluster[row].node.gpu_type) if request.gpus else 1.0 for row in rows.tolist()]
+        best = min(range(len(rows)), key=lambda i: (-speeds[i], scores[i], rows[i]))
+        assert outcome.placement[0].node == cluster[int(rows[best])].node.id
+
+
+NODES = st.lists(st.tuples(st.sampled_from((0.5, 1.0)), st.integers(1, 5), st.integers(0, 3)), min_size=1, max_size=6)
+
+
+def plain_order(nodes: list[tuple[float, int, int]], count: int) -> list[int]:
+    """Fastest first, there those with most room, there the best fit; the rest goes to the best fit that can take it."""
+    line = sorted(range(len(nodes)), key=lambda i: (-nodes[i][0], -nodes[i][1], nodes[i][2], i))
+    chosen: list[int] = []
+    while line and count > 0:
+        speed, room, _ = nodes[line[0]]
+        if room > count:
+            able = [i for i in line if nodes[i][0] == speed and nodes[i][1] >= count]
+            return [*chosen, min(able, key=lambda i: (nodes[i][2], line.index(i)))]
+        chosen.append(line.pop(0))
+        count -= room
+    return chosen
+
+
+@given(NODES, st.integers(2, 20))
+def test_many_tasks_fill_nodes_in_the_plain_order(nodes: list[tuple[float, int, int]], count: int) -> None:
+    speed, room, scores = (np.array(column) for column in zip(*nodes, strict=True))
+    capped = np.minimum(room, count)
+    order = _filling_order(speed, capped, scores.astype(np.float64), count).tolist()
+    assert order == plain_order([(s, min(r, count), c) for s, r, c in nodes], count)
+    # Fewest nodes, where speed does not matter.
+    if len(set(speed.tolist())) == 1 and capped.sum() >= count:
+        most_first = sorted(capped.tolist(), reverse=True)
+        assert len(order) == next(n for n in range(1, len(nodes) + 1) if sum(most_first[:n]) >= count)
+
+
+@given(CLUSTERS, REQUESTS, st.integers(2, 6), st.integers(1, 6))
+def test_a_role_fits_exactly_when_one_executor_has_room(
+    cluster: Cluster, request: Request, count: int, least: int
+) -> None:
+    least = min(least, count)
+    snap, trial = stage(cluster)
+    before = (
+        trial.free.copy(),
+        trial.device_free.copy(),
+        trial.idle.copy(),
+        trial.share_max.copy(),
+        trial.gpu_free.copy(),
+    )
+    outcome = place(snap, trial, Policy(), Shape(((request, count, least),)))
+    executors = {used.node.executor for used in cluster}
+    rooms = [sum(plain_room(u, request, count) for u in cluster if u.node.executor == name) for name in executors]
+    if max(rooms) < least:
+        assert not isinstance(outcome, Fitted)
+        assert outcome.placed == max(rooms)
+        after = trial.free, trial.device_free, trial.idle, trial.share_max, trial.gpu_free
+        assert all(np.array_equal(old, new) for old, new in zip(before, after, strict=True))
+        return
+    assert isinstance(outcome, Fitted)
+    nodes = {used.node.id: used for used in cluster}
+    assert len(outcome.placement) == min(count, max(rooms))
+    assert len({nodes[task.node].node.executor for task in outcome.placement}) == 1
+    assert [task.rank for task in outcome.placement] == list(range(len(outcome.placement)))
+    for row, used in enumerate(cluster):
+        tasks = [task for task in outcome.placement if task.node == used.node.id]
+        assert len(tasks) <= plain_room(used, request, count)
+        gone = trial.free[row].tolist() != list(used.free) or trial.device_free[
+            row, : len(used.devices)
+        ].tolist() != list(used.device_free)
+        assert gone == (bool(tasks) and request != Request())
+
+
+def test_weights_that_do_not_add_up_are_refused() -> None:
+    with pytest.raises(InvalidField, match="add up to 1"):
+        Weights(gpu=0.9)
+    with pytest.raises(InvalidField, match="at least 1"):
+        Policy(max_victims=0)
