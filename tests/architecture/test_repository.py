@@ -45,7 +45,7 @@ def test_no_file_names_a_registry() -> None:
 def test_folders_and_registries_are_noticed() -> None:
     folder, other = "/" + "tmp/x", "'/" + "home/me/y'"
     assert lines(FOLDERS, f"a = 1\ncd {folder}\nopen({other})\n") == [2, 3]
-    assert lines(FOLDERS, "api/work/x\n$d/tmp/x\n") == []
+    assert lines(FOLDERS, "api/home/x\n$d/tmp/x\n") == []
     assert lines(REGISTRIES, "see files.Python" + "Hosted.org\n") == [1]
 
 
