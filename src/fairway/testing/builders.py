@@ -190,7 +190,7 @@ class Rehearsal:
         """Every promise that the state breaks right now, as sentences; empty when all hold."""
         state = self.state
         wrong = [*check(state), *_capacity(state, self.shrunk), *_limits(state, self.lowered), *_silent(state)]
-        return wrong + _checkpoint(state, self.policy) + _asleep(state, self.policy)
+        return wrong + _restored(state, self.policy)
 
     def prove(self) -> None:
         """Raises AssertionError with every problem there is."""
@@ -220,19 +220,6 @@ def effects(plan: Plan) -> list[Action]:
     return [action for action in plan.actions if not isinstance(action, Unplaced)]
 
 
-def from_scratch(state: ClusterState, policy: Policy) -> Plan:
-    """What would be decided if nothing were known of earlier refusals: every group is tried.
-
-    Groups of several roles stay as they are. Where their tasks go is found greedily, so one may fit after another job
-    has taken room, which nobody promises to notice; one role fits if and only if there is room.
-    """
-    fresh = load(dump(state))
-    for group in fresh.groups.groups:
-        if len(group.shape.roles) == 1:
-            fresh.groups.unblock(group.row)
-    return decide(snapshot(fresh), policy)
-
-
 def _capacity(state: ClusterState, shrunk: set[NodeId]) -> list[str]:
     return [f"node {name}: more placed than it has" for name in oversubscribed(state) if name not in shrunk]
 
@@ -258,25 +245,31 @@ def _silent(state: ClusterState) -> list[str]:
     return wrong
 
 
-def _checkpoint(state: ClusterState, policy: Policy) -> list[str]:
-    """A restored state is the state: same bytes, sound, and it decides the same."""
+def _restored(state: ClusterState, policy: Policy) -> list[str]:
+    """A restored state is the state: same bytes, sound, and it decides the same; and nobody in it is asleep."""
     kept = dump(state)
     restored = load(kept)
     wrong = [f"restored: {sentence}" for sentence in check(restored)]
     if dump(restored) != kept:
         wrong.append("restored: another digest")
-    if decide(snapshot(restored), policy) != decide(snapshot(state), policy):
+    plan = decide(snapshot(state), policy)
+    if decide(snapshot(restored), policy) != plan:
         wrong.append("restored: decides otherwise")
-    return wrong
+    return wrong + _asleep(restored, policy, effects(plan))
 
 
-def _asleep(state: ClusterState, policy: Policy) -> list[str]:
-    """Groups that are blocked though they would start: a lost wake-up.
+def _asleep(state: ClusterState, policy: Policy, now: list[Action]) -> list[str]:
+    """Groups that are blocked though they would start: a lost wake-up. ``state`` is spoilt.
 
-    What a plan frees by a stop or a release it offers to the next one, once ``apply`` has woken everybody whom that
-    concerns; from scratch everybody is awake already, so such plans are not compared.
+    Compares what is decided ``now`` with a decision from scratch, where every group is tried. Groups of several roles
+    stay as they are: where their tasks go is found greedily, so one may fit after another job has taken room, which
+    nobody promises to notice; one role fits if and only if there is room. What a plan frees by a stop or a release it
+    offers to the next one, once ``apply`` has woken everybody whom that concerns, so such plans are not compared.
     """
-    now, all_tried = effects(decide(snapshot(state), policy)), effects(from_scratch(state, policy))
+    for group in state.groups.groups:
+        if len(group.shape.roles) == 1:
+            state.groups.unblock(group.row)
+    all_tried = effects(decide(snapshot(state), policy))
     if now == all_tried or any(isinstance(action, Stop | Release) for action in now):
         return []
     missed = [action for action in all_tried if action not in now]
