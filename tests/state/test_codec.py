@@ -89,3 +89,17 @@ def test_what_is_said_of_devices_does_not_depend_on_how_many_there_once_were() -
     it.prove()
     it.decide()
     assert "-" not in str(it.why("share"))
+
+
+def test_a_limit_that_was_reached_is_not_reached_again_after_a_restart() -> None:
+    it = Rehearsal()
+    it.nodes(a_node("n1", 8))
+    it.tell(submitted(a_job("j", a_request(1), max_runtime=1000)))
+    it.decide()
+    it.start("j")
+    it.tell(after=5000)
+    assert list(it.state.overdue) == ["j"]
+    it.restart()
+    assert it.state.next_timer() is None
+    it.decide()
+    assert it.phase("j") is JobPhase.STOPPING

@@ -194,3 +194,16 @@ def test_a_yield_whose_word_was_lost_with_its_node_is_no_success_either() -> Non
     it.tell(NodeGone(NodeId("n1")))
     it.tell(AttemptEnded(attempt, EXECUTOR, 9, it.state.now, SUCCESS))
     assert it.phase("low") is JobPhase.QUEUED
+
+
+def test_a_late_success_of_a_replica_is_no_reason_to_want_it_less() -> None:
+    it = Rehearsal()
+    it.nodes(a_node("n1", 8))
+    it.tell(ServiceSet(Service(ServiceId("web"), QueueId(""), 1, request=Request(gpus=1))))
+    it.decide()
+    (job,) = it.state.replicas[ServiceId("web")]
+    it.start(job)
+    attempt = it.attempt(job)
+    it.tell(NodeGone(NodeId("n1")))
+    it.tell(AttemptEnded(attempt, EXECUTOR, 9, it.state.now, SUCCESS))
+    assert it.phase(job) is JobPhase.QUEUED

@@ -190,7 +190,7 @@ class Rehearsal:
         """Every promise that the state breaks right now, as sentences; empty when all hold."""
         state = self.state
         wrong = [*check(state), *_capacity(state, self.shrunk), *_limits(state, self.lowered), *_silent(state)]
-        return wrong + _restored(state, self.policy)
+        return wrong + restored_problems(state, self.policy)
 
     def prove(self) -> None:
         """Raises AssertionError with every problem there is."""
@@ -245,7 +245,7 @@ def _silent(state: ClusterState) -> list[str]:
     return wrong
 
 
-def _restored(state: ClusterState, policy: Policy) -> list[str]:
+def restored_problems(state: ClusterState, policy: Policy) -> list[str]:
     """A restored state is the state: same bytes, sound, and it decides the same; and nobody in it is asleep."""
     kept = dump(state)
     restored = load(kept)

@@ -15,8 +15,9 @@ What a job asks for: ``8`` devices, ``0.5`` of one, ``4x8`` a gang of four tasks
 two; ``cpu= memory= gpumem= disk= net=`` per task, ``type=H100,A100:0.5`` with speeds; ``ps:1x0/cpu=4`` is a role of
 its own. ``on n1*2 n2`` puts two tasks on n1 and one on n2. After ``# plan`` stand the actions that are right, in
 order, then perhaps ``# then`` or ``# after 5m`` and what happens next: ``start JOB``, ``end JOB OUTCOME`` (succeeded,
-failed, killed, yielded, lost), ``cancel``, ``cordon``, ``uncordon``, ``lose``, ``checkpoint``, ``service NAME
-replicas=2 ...``, and all of the first block.
+failed, killed, yielded, unstarted, lost; ``JOB@1`` is an attempt that is not the newest), ``cancel``, ``cordon``,
+``uncordon``, ``lose``, ``checkpoint``, ``service NAME replicas=2 ...``, and all of the first block. ``why JOB`` adds a
+line to the end of the plan: where the job stands, and why.
 
 ``python -m fairway.testing.scenarios --update FILES`` writes the plans made now: read every line of the change.
 """
@@ -30,6 +31,7 @@ from pathlib import Path
 from fairway.decide import fit
 from fairway.decide.pipeline import decide
 from fairway.decide.policy import Policy
+from fairway.engine.story import awaiting
 from fairway.model import facts as f
 from fairway.model.ids import AttemptId, ExecutorId, JobId, NodeId
 from fairway.model.job import Job
@@ -39,10 +41,10 @@ from fairway.model.reasons import Placed
 from fairway.model.resources import WHOLE
 from fairway.model.time import DAY, Duration, Instant, parse_duration
 from fairway.state.apply import apply
-from fairway.state.check import check
+from fairway.state.check import check, oversubscribed
 from fairway.state.cluster import ClusterState
-from fairway.state.codec import digest, dump, load
 from fairway.state.snapshot import snapshot
+from fairway.testing.builders import restored_problems
 from fairway.testing.scenario_words import (
     ScenarioError,
     ago,
@@ -61,6 +63,7 @@ _OUTCOMES = {
     "failed": f.Outcome(Cause.FAILED, 1),
     "killed": f.Outcome(Cause.FAILED, signal=15),
     "yielded": f.Outcome(Cause.FAILED, 75),
+    "unstarted": f.Outcome(Cause.START_FAILED, message="no such program"),
     "lost": f.Outcome(Cause.NODE_LOST),
 }
 
@@ -141,18 +144,29 @@ class Stage:
         for line in sorted(past, key=began):
             self.running(line[1:])
         for line in words:
-            if line[0] not in ("queues", "nodes", "running"):
+            if line[0] not in ("queues", "nodes", "running", "why"):
                 self.event(line)
         self.tell()
         plan = self.decide()
-        return [rendered for action in plan.actions for rendered in render(action)]
+        asked = [f"why      {line[1]}  {self.why(line[1])}".rstrip() for line in words if line[0] == "why"]
+        return [rendered for action in plan.actions for rendered in render(action)] + asked
+
+    def why(self, name: str) -> str:
+        """Where a job stands, and why."""
+        jobs, job = self.state.jobs, JobId(name)
+        if job in self.state.ended:
+            ended = self.state.ended[job]
+            return f"{ended.phase}: {ended.outcome.message}".removesuffix(": ")
+        row = jobs.row_of[job]
+        hold, group, phase = jobs.hold[row], jobs.group_of(row), jobs.phase_of(row)
+        reason = awaiting(hold) if hold else jobs.reason[row] or (group.reason if group.blocked else None)
+        return str(phase) if phase.live or reason is None else f"{phase}: {reason}"
 
     def decide(self) -> Plan:
-        """Decide, prove that a restored state decides the same, take the plan over."""
+        """Decide, prove that a restored state decides the same and that nobody is asleep, take the plan over."""
         plan = decide(snapshot(self.state), self.policy)
-        restored = load(dump(self.state))
-        assert digest(restored) == digest(self.state), "a checkpoint is not the state"
-        assert decide(snapshot(restored), self.policy) == plan, "a restored state decides otherwise"
+        wrong = restored_problems(self.state, self.policy)
+        assert not wrong, "; ".join(wrong)
         if plan:
             self.tell(f.Ruled(plan))
         return plan
@@ -160,7 +174,7 @@ class Stage:
     def tell(self, *facts: f.Fact, at: Instant | None = None) -> None:
         """Believe facts at an instant, and prove every invariant."""
         apply(self.state, f.Facts(self.now if at is None else at, facts))
-        wrong = check(self.state)
+        wrong = [*check(self.state), *(f"{node}: more placed than it has" for node in oversubscribed(self.state))]
         assert not wrong, "; ".join(wrong)
 
     def event(self, words: list[str]) -> None:
@@ -190,10 +204,13 @@ class Stage:
         return self.seq
 
     def attempt(self, job: str) -> AttemptId:
-        """A job's newest attempt."""
-        row = self.state.jobs.row_of.get(JobId(job))
+        """A job's newest attempt, or the one that is named."""
+        name, at, n = job.partition("@")
+        if at:
+            return AttemptId(JobId(name), int(n))
+        row = self.state.jobs.row_of.get(JobId(name))
         if row is None:
-            raise ScenarioError(f"no job {job}")
+            raise ScenarioError(f"no job {name}")
         return self.state.jobs.attempt_id(row)
 
     def nodes(self, words: list[str]) -> None:
