@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fairway.model.ids import QueueId
+from fairway.model.ids import QUEUE_PATTERN, QueueId
 from fairway.model.job import PriorityClass
 from fairway.state.columns import Ints, Table
 from fairway.testing.builders import Rehearsal, a_job, a_node, a_queue, a_request, same, submitted
@@ -75,3 +75,14 @@ def test_a_queue_brings_those_above_it_along_and_counts_against_them() -> None:
     assert [int(queues.used[queues.row_of[QueueId(name)], 2]) for name in ("", "a", "a/b", "a/b/c")] == [2000] * 4
     it.queues(a_queue("a/b", gpus=1))
     assert queues.above[queues.row_of[QueueId("a/b/c")]] == [3, 2, 1, 0]
+
+
+def test_a_path_may_be_deep_but_is_refused_when_it_is_no_organisation_any_more() -> None:
+    deepest, deeper = "/".join("a" * 16), "/".join("a" * 17)
+    assert QUEUE_PATTERN.fullmatch(deepest)
+    assert not QUEUE_PATTERN.fullmatch(deeper)
+    it = Rehearsal()
+    it.queues(a_queue("/".join("a" * 2000), gpus=1))
+    assert len(it.state.queues) == 2001
+    it.restart()
+    assert len(it.state.queues) == 2001

@@ -20,7 +20,7 @@ def validate(job: Job) -> list[Invalid]:
     if not NAME_PATTERN.fullmatch(job.name):
         wrong.append(Invalid("name", f"{job.name!r} must be lower-case letters, digits, - and _, at most 63"))
     if job.queue and not QUEUE_PATTERN.fullmatch(job.queue):
-        wrong.append(Invalid("queue", f"{job.queue!r} must be names joined by /"))
+        wrong.append(Invalid("queue", f"{job.queue!r} must be names joined by /, at most 16"))
     if not job.roles:
         wrong.append(Invalid("roles", "needs at least one role"))
     if job.tasks > MOST_TASKS:

@@ -17,8 +17,8 @@ ExecutorId = NewType("ExecutorId", str)
 NAME_PATTERN = re.compile(r"[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?")
 """What a user may call a job, service or pool: fit for a file name, a DNS label and a Kubernetes object."""
 
-QUEUE_PATTERN = re.compile(rf"{NAME_PATTERN.pattern}(/{NAME_PATTERN.pattern})*")
-"""A queue's path in the tenant tree: ``organisation/team/project``."""
+QUEUE_PATTERN = re.compile(rf"{NAME_PATTERN.pattern}(/{NAME_PATTERN.pattern}){{0,15}}")
+"""A queue's path in the tenant tree: ``organisation/team/project``, at most 16 deep."""
 
 ROOT = QueueId("")
 """The queue above every queue. It has no quota of its own and always exists."""

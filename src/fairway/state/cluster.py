@@ -8,7 +8,7 @@ import heapq
 from dataclasses import dataclass, field
 
 from fairway.model.facts import Outcome
-from fairway.model.ids import ROOT, AttemptId, ExecutorId, JobId, NodeId, PoolId, QueueId, ServiceId, parent_of
+from fairway.model.ids import ROOT, AttemptId, ExecutorId, JobId, NodeId, PoolId, QueueId, ServiceId, ancestry
 from fairway.model.job import Job
 from fairway.model.offer import Pool
 from fairway.model.phases import JobPhase
@@ -129,14 +129,13 @@ class ClusterState:
 
     def put_queue(self, queue: Queue) -> int:
         """Declare a queue, and with it every queue above it that is not there yet; returns its row."""
-        above = -1
-        if queue.id != ROOT:
-            parent = parent_of(queue.id)
-            above = self.queues.row_of.get(parent, -1)
-            if above < 0:
-                above = self.put_queue(Queue(parent))
-        self.news.queues[queue.id] = None
-        return self.queues.put(queue, above)
+        row = -1
+        for name in reversed(ancestry(queue.id)):
+            above, row = row, self.queues.row_of.get(name, -1)
+            if row < 0 or name == queue.id:
+                self.news.queues[name] = None
+                row = self.queues.put(queue if name == queue.id else Queue(name), above)
+        return row
 
     def set_timer(self, at: Instant, kind: str, job: JobId, attempt: int) -> None:
         """Have ``apply`` look at a job when time reaches ``at``."""
