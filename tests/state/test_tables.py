@@ -5,8 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fairway.model.facts import QueueSet
 from fairway.model.ids import QUEUE_PATTERN, QueueId
 from fairway.model.job import PriorityClass
+from fairway.model.queue import Queue
+from fairway.model.resources import Amount
 from fairway.state.columns import Ints, Table
 from fairway.testing.builders import Rehearsal, a_job, a_node, a_queue, a_request, same, submitted
 
@@ -86,3 +89,12 @@ def test_a_path_may_be_deep_but_is_refused_when_it_is_no_organisation_any_more()
     assert len(it.state.queues) == 2001
     it.restart()
     assert len(it.state.queues) == 2001
+
+
+def test_a_limit_beyond_64_bits_is_no_limit() -> None:
+    it = Rehearsal()
+    it.tell(QueueSet(Queue(QueueId("q"), quota=Amount(gpu_milli=1 << 63), borrow=Amount(gpu_milli=(1 << 63) - 1))))
+    it.nodes(a_node("n1", 8))
+    it.tell(submitted(a_job("j", a_request(8), queue="q")))
+    it.decide()
+    assert it.where("j") == ("n1",)

@@ -191,8 +191,8 @@ class QueueTable(Table[QueueId]):
         limit, quota = queue.limit, queue.quota
         for column, name in enumerate(SUMS):
             most = getattr(limit, name)
-            self.limit[row, column] = NO_LIMIT if most is None else most
-            self.quota[row, column] = getattr(quota, name) or 0
+            self.limit[row, column] = NO_LIMIT if most is None else min(most, NO_LIMIT)
+            self.quota[row, column] = min(getattr(quota, name) or 0, NO_LIMIT)
         return row
 
     def limited_above(self, row: int) -> list[int]:
