@@ -207,3 +207,13 @@ def test_a_late_success_of_a_replica_is_no_reason_to_want_it_less() -> None:
     it.tell(NodeGone(NodeId("n1")))
     it.tell(AttemptEnded(attempt, EXECUTOR, 9, it.state.now, SUCCESS))
     assert it.phase(job) is JobPhase.QUEUED
+
+
+def test_a_job_that_was_cancelled_at_its_executor_is_cancelled() -> None:
+    it = Rehearsal()
+    it.nodes(a_node("n1", 8))
+    it.tell(submitted(a_job("j", a_request(8))))
+    it.decide()
+    it.start("j")
+    it.end("j", Cause.CANCELLED)
+    assert it.phase("j") is JobPhase.CANCELLED

@@ -157,7 +157,7 @@ def end_attempt(state: ClusterState, row: int, fact: AttemptEnded) -> None:
         _restart_replica(state, row, outcome)
     elif outcome.cause is Cause.SUCCEEDED or wanted == Cause.SUCCEEDED:
         finish(state, row, JobPhase.SUCCEEDED, outcome)
-    elif wanted == Cause.CANCELLED:
+    elif Cause.CANCELLED in (wanted, outcome.cause):  # or by somebody else, at its executor
         finish(state, row, JobPhase.CANCELLED, outcome)
     elif outcome.cause is Cause.TIMED_OUT:
         finish(state, row, JobPhase.FAILED, outcome)
