@@ -29,7 +29,7 @@ def test_other_storms(block: int) -> None:
 def test_storms_are_about_something() -> None:
     """They mean something only if jobs preempt, hold, wait for limits, fail, and come to an end in them."""
     seen: set[str] = set()
-    for seed in range(5):
+    for seed in range(12):
         storm = Storm(seed)
         storm.blow(STEPS)
         seen |= {cause.name for cause in storm.it.ends.values()}
