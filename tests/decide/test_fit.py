@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from fairway.decide import fit, score
 from fairway.decide.gang import Fitted, _filling_order, place
-from fairway.decide.policy import Policy, Weights
 from fairway.model.errors import InvalidField
+from fairway.model.policy import Policy, Weights
 from fairway.model.resources import Request
 from fairway.state.groups import Shape
 from tests.decide.clusters import CLUSTERS, REQUESTS, Used, plain_devices, plain_room, stage

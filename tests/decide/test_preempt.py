@@ -1,10 +1,10 @@
 """Who is stopped for whom: only lower classes, the least lost work, and nobody without need."""
 
-from fairway.decide.policy import Policy
 from fairway.model.facts import Progressed
 from fairway.model.job import PriorityClass
 from fairway.model.phases import JobPhase
 from fairway.model.plan import Hold, Stop
+from fairway.model.policy import Policy
 from fairway.testing.builders import Rehearsal, a_job, a_node, a_request, effects, submitted
 
 LOW, HIGH, CRITICAL = PriorityClass.LOW, PriorityClass.HIGH, PriorityClass.CRITICAL

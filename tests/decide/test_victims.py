@@ -13,11 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fairway.decide import preempt
-from fairway.decide.policy import Policy
 from fairway.model.facts import Progressed, Ruled
 from fairway.model.ids import NodeId
 from fairway.model.job import Job, PriorityClass, Role
 from fairway.model.plan import Plan, Start, TaskPlacement
+from fairway.model.policy import Policy
 from fairway.model.reasons import Placed
 from fairway.model.resources import Request
 from fairway.state.snapshot import Trial, snapshot

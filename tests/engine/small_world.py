@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from random import Random
 
-from fairway.decide.policy import Policy
 from fairway.engine.commands import Command, ForgetAttempt, StartAttempt, StopAttempt, WakeAt
 from fairway.engine.loop import Loop
 from fairway.engine.memory_journal import MemoryJournal
@@ -19,6 +18,7 @@ from fairway.model.job import Job, Priority, PriorityClass, Retry, Role
 from fairway.model.node import Node
 from fairway.model.phases import Cause
 from fairway.model.plan import Plan
+from fairway.model.policy import Policy
 from fairway.model.resources import Request
 from fairway.model.time import Duration, Instant
 from fairway.state.cluster import ClusterState

@@ -4,7 +4,6 @@ from itertools import pairwise
 
 import pytest
 
-from fairway.decide.policy import Policy
 from fairway.engine.commands import Command, ForgetAttempt, StartAttempt, StopAttempt
 from fairway.engine.loop import Loop, run
 from fairway.engine.memory_journal import Disk, MemoryJournal
@@ -13,6 +12,7 @@ from fairway.model.errors import StaleEpoch, StoreFull
 from fairway.model.ids import AttemptId, JobId
 from fairway.model.phases import Cause, JobPhase
 from fairway.model.plan import Plan
+from fairway.model.policy import Policy
 from fairway.model.time import Duration, Instant
 from fairway.state.cluster import ClusterState
 from fairway.state.codec import digest

@@ -53,7 +53,8 @@ def test_every_command_in_the_pages_exists_with_its_options(page: str, line: str
 
 
 def test_the_guide_to_manifests_shows_every_key() -> None:
-    text = (ROOT / "docs/guide/manifests.md").read_text("utf-8")
+    pages = ("docs/guide/manifests.md", "docs/concepts/scheduling.md")
+    text = "".join((ROOT / page).read_text("utf-8") for page in pages)
     shown = set(re.findall(r"[a-z_]+", text))
     for kind, model in KINDS.items():
         assert set(model.model_fields) - {"kind"} <= shown, kind

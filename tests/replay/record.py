@@ -1,12 +1,14 @@
 """Records what ``test_replay`` reads: a journal and every class of fact, as this version writes them.
 
 Run ``python -m tests.replay.record`` when the format number goes up, never to make a failing test pass: what it wrote
-for an older format stays as it is, and every later version must read it.
+for an older format stays as it is, and every later version must read it. With ``--classes`` it only adds the classes
+that the newest recording lacks: an older version refuses them by name, which needs no new format.
 """
 
 import json
 import shutil
 import sqlite3
+import sys
 import tempfile
 from contextlib import closing
 from dataclasses import MISSING, fields, is_dataclass
@@ -18,16 +20,17 @@ from typing import Any, Literal, NewType, Union, get_args, get_origin, get_type_
 
 from fairway.adapters.stores.database import FORMAT
 from fairway.adapters.stores.sqlite import SqliteStore
-from fairway.decide.policy import Policy
 from fairway.engine.loop import Loop
 from fairway.model import facts as f
 from fairway.model.ids import JobId, QueueId, ServiceId
 from fairway.model.plan import Action
+from fairway.model.policy import Policy
 from fairway.model.reasons import Refusal, StopReason
 from fairway.model.service import Service
 from fairway.model.time import Instant
 from fairway.state.cluster import ClusterState
 from fairway.state.frames import TAG, encode_value
+from fairway.testing.strategies import changed
 from tests.engine.small_world import Unruly
 
 HERE = Path(__file__).parent
@@ -65,6 +68,8 @@ def filled(kind: Any, name: str, whole: bool) -> Any:
         items = arguments[:1] if arguments[-1] is ... else arguments
         return tuple(filled(item, name, whole) for item in items)
     leaves = {int: 7 + len(name), float: 0.25 + len(name), str: f"{name} ä", bool: name != "on"}
+    if kind is Policy:
+        return changed(Policy()) if whole else Policy()
     if kind in leaves:
         return leaves[kind]
     if issubclass(kind, Enum):
@@ -84,16 +89,19 @@ def plain(value: Any) -> Any:
 
 
 def record_classes(path: Path) -> None:
-    """One line per value: the union it belongs to, its frame, and what it means."""
+    """One line per value: the union it belongs to, its frame, and what it means. Lines that are there stay."""
+    kept = path.read_text("utf-8").splitlines() if path.exists() else []
+    known = {json.loads(line)["means"][TAG] for line in kept}
     lines = [
         json.dumps(
             {"union": name, "frame": encode_value(value, union).decode(), "means": plain(value)}, ensure_ascii=False
         )
         for name, union in UNIONS.items()
         for member in get_args(union)
+        if member.__name__ not in known
         for value in (sample(member, whole=False), sample(member, whole=True))
     ]
-    path.write_text("\n".join(lines) + "\n", "utf-8")
+    path.write_text("\n".join([*kept, *lines]) + "\n", "utf-8")
 
 
 # -- a journal ------------------------------------------------------------------------------------------------------
@@ -133,4 +141,5 @@ def record_journal(path: Path, expected: Path) -> None:
 
 if __name__ == "__main__":
     record_classes(HERE / f"format-{FORMAT}.classes.jsonl")
-    record_journal(HERE / f"format-{FORMAT}.sqlite", HERE / f"format-{FORMAT}.json")
+    if "--classes" not in sys.argv:
+        record_journal(HERE / f"format-{FORMAT}.sqlite", HERE / f"format-{FORMAT}.json")

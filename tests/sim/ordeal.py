@@ -16,7 +16,6 @@ from random import Random
 from typing import Any
 from unittest import mock
 
-from fairway.decide.policy import Policy
 from fairway.engine import loop
 from fairway.engine.memory_journal import MemoryJournal
 from fairway.engine.recover import recover
@@ -24,6 +23,7 @@ from fairway.model import facts as f
 from fairway.model.ids import AttemptId, QueueId, ServiceId
 from fairway.model.job import Job, Priority, PriorityClass, Retry
 from fairway.model.phases import Cause, JobPhase, Reach
+from fairway.model.policy import Policy
 from fairway.model.queue import Queue
 from fairway.model.resources import WHOLE, Amount, Request
 from fairway.model.service import Service

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fairway.decide.policy import Policy
 from fairway.model.errors import InvalidField
 from fairway.model.facts import CancelAsked, Outcome
 from fairway.model.job import Job, Priority, PriorityClass
 from fairway.model.node import Node
 from fairway.model.phases import Cause, JobPhase
+from fairway.model.policy import Policy
 from fairway.model.time import Duration, Instant
 from fairway.sim.faults import Faults
 from fairway.sim.recorder import Recorder

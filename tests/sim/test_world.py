@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fairway.decide.policy import Policy
 from fairway.engine.commands import ForgetAttempt, StartAttempt, StopAttempt, WakeAt
 from fairway.engine.ports import World
 from fairway.model import facts as f
@@ -15,6 +14,7 @@ from fairway.model.job import Job, Role
 from fairway.model.node import Node
 from fairway.model.phases import JobPhase
 from fairway.model.plan import Plan, TaskPlacement
+from fairway.model.policy import Policy
 from fairway.model.queue import Queue
 from fairway.model.resources import Request
 from fairway.model.service import Service

@@ -6,12 +6,12 @@ After every move one decision is made, and ``Rehearsal.problems`` must be empty 
 
 from random import Random
 
-from fairway.decide.policy import Policy
 from fairway.model import facts as f
 from fairway.model.ids import AttemptId, ExecutorId, JobId, NodeId, QueueId, ServiceId
 from fairway.model.job import Job, Priority, PriorityClass, Retry, Role
 from fairway.model.node import Node
 from fairway.model.phases import Cause, JobPhase
+from fairway.model.policy import Policy
 from fairway.model.queue import Queue
 from fairway.model.resources import Accelerator, Amount, Request
 from fairway.model.service import Service

@@ -30,11 +30,11 @@ from fairway.adapters.stores.inbox import Inbox
 from fairway.adapters.stores.projection import Projection
 from fairway.adapters.stores.queries import Queries
 from fairway.adapters.stores.sqlite import SqliteStore
-from fairway.decide.policy import Policy
 from fairway.engine.loop import CHECKPOINT_EVERY, Loop
 from fairway.engine.ports import Executor
 from fairway.engine.readmodel import ReadModel
 from fairway.model.ids import AttemptId, ExecutorId
+from fairway.model.policy import Policy
 from fairway.state.cluster import ClusterState
 
 STORE = "fairway.db"
@@ -79,8 +79,8 @@ class ControlPlane:
     """Made by ``open``; ``run`` in one thread, ``close`` afterwards."""
 
     def __init__(
-        self, folder: Path, store: SqliteStore, projection: Projection, executors: Sequence[Executor], policy: Policy,
-        checkpoint_every: int, began: float,
+        self, folder: Path, store: SqliteStore, projection: Projection, executors: Sequence[Executor],
+        policy: Policy | None, checkpoint_every: int, began: float,
     ) -> None:  # fmt: skip
         self.folder = folder
         self.readmodel = ReadModel()
@@ -119,15 +119,15 @@ class ControlPlane:
     ) -> Self:
         """Lead the store in ``folder``, recovered up to its last frame. The executors are opened by ``run``.
 
-        Another leader is waited for up to ``wait`` seconds (None: not at all). Raises StoreBusy, StoreFull,
-        NewerFormat, CorruptJournal.
+        A ``policy`` that is given replaces the one that the store has. Another leader is waited for up to ``wait``
+        seconds (None: not at all). Raises StoreBusy, StoreFull, NewerFormat, CorruptJournal.
         """
         began = time.monotonic()
         store = SqliteStore.open(folder / STORE, wait=wait)
         try:
             projection = Projection(folder / VIEWS)
             try:
-                return cls(folder, store, projection, executors, policy or Policy(), checkpoint_every, began)
+                return cls(folder, store, projection, executors, policy, checkpoint_every, began)
             except BaseException:
                 projection.close()
                 raise

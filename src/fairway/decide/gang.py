@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from fairway.decide import fit, score
-from fairway.decide.policy import Policy
 from fairway.model.plan import Placement, TaskPlacement
+from fairway.model.policy import Policy
 from fairway.model.reasons import Placed
 from fairway.model.resources import Request
 from fairway.state.columns import Bools, Ints

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from fairway.decide import explain, preempt
 from fairway.decide.admit import over_limit
 from fairway.decide.gang import Fitted, place
-from fairway.decide.policy import Policy
 from fairway.model.ids import AttemptId, JobId
 from fairway.model.phases import Cause
 from fairway.model.plan import Action, Hold, Placement, Plan, Release, Start, Stop, Unplaced
+from fairway.model.policy import Policy
 from fairway.model.reasons import Placed, PreemptedBy, RanTooLong, Refusal
 from fairway.state.groups import Group
 from fairway.state.jobs import placed_sums, task_need

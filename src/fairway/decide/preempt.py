@@ -11,9 +11,9 @@ import numpy as np
 
 from fairway.decide import fit
 from fairway.decide.gang import Fitted, place
-from fairway.decide.policy import Policy
 from fairway.model.phases import JobPhase
 from fairway.model.plan import Placement
+from fairway.model.policy import Policy
 from fairway.model.resources import Request
 from fairway.state.columns import Bools
 from fairway.state.groups import Group

@@ -6,7 +6,7 @@ A score is a pure function of a trial; the smallest wins, and ties go to the fir
 import numpy as np
 
 from fairway.decide.fit import milli_per_device
-from fairway.decide.policy import Weights
+from fairway.model.policy import Weights
 from fairway.model.reasons import Placed
 from fairway.model.resources import Request
 from fairway.state.columns import Floats, Ints

@@ -9,11 +9,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from fairway.decide.pipeline import decide
-from fairway.decide.policy import Policy
 from fairway.engine.ports import Journal, View, World
 from fairway.engine.reconcile import Reconciler
-from fairway.model.facts import Facts, Ruled
+from fairway.model.facts import Facts, PolicySet, Ruled
 from fairway.model.plan import Plan
+from fairway.model.policy import Policy
 from fairway.model.time import Instant
 from fairway.state.apply import apply
 from fairway.state.cluster import ClusterState
@@ -30,12 +30,13 @@ Decide = Callable[[Snapshot, Policy], Plan]
 @dataclass(slots=True)
 class Loop:
     """What a turn needs. ``seq`` is the last frame of the journal, which ``state`` adds up to; ``since`` counts the
-    facts and actions after the newest checkpoint."""
+    facts and actions after the newest checkpoint. ``policy``, where one is given, is set by the first turn; decisions
+    follow that of the state."""
 
     state: ClusterState
     world: World
     journal: Journal
-    policy: Policy
+    policy: Policy | None = None
     views: Sequence[View] = ()
     seq: int = 0
     decide: Decide = decide
@@ -50,6 +51,10 @@ class Loop:
         is sent again all the same. Raises StoreFull and StaleEpoch as the journal does; the loop is then spent.
         """
         state, before = self.state, self.seq
+        if self.policy is not None:
+            if self.policy != state.policy:
+                facts = Facts(facts.now, (PolicySet(self.policy), *facts.items))
+            self.policy = None
         now = Instant(max(state.now, facts.now))
         due = state.next_timer()
         if facts.items or (due is not None and due <= now):
@@ -57,7 +62,7 @@ class Loop:
         seen = snapshot(state)
         if seen.now != now:
             seen = replace(seen, now=now)
-        plan = self.world.accept(self.decide(seen, self.policy))
+        plan = self.world.accept(self.decide(seen, state.policy))
         if plan:
             self._remember(Facts(now, (Ruled(plan),)), len(plan.actions))
         if self.seq != before:
@@ -87,14 +92,15 @@ def run(
     state: ClusterState,
     world: World,
     journal: Journal,
-    policy: Policy,
+    policy: Policy | None = None,
     views: Sequence[View] = (),
     *,
     seq: int = 0,
     decide: Decide = decide,
     checkpoint_every: int = CHECKPOINT_EVERY,
 ) -> None:
-    """Turn after turn until the world is over. ``state`` is what the journal's frames up to ``seq`` add up to."""
+    """Turn after turn until the world is over. ``state`` is what the journal's frames up to ``seq`` add up to;
+    a ``policy`` that is given replaces the state's."""
     loop = Loop(state, world, journal, policy, views, seq, decide, checkpoint_every)
     for facts in world.facts():
         loop.turn(facts)

@@ -19,6 +19,7 @@ from fairway.model.ids import JobId, NodeId, QueueId, ServiceId
 from fairway.model.job import Job
 from fairway.model.offer import Pool
 from fairway.model.phases import JobPhase
+from fairway.model.policy import Policy
 from fairway.model.service import Service
 from fairway.model.time import Instant
 from fairway.state.cluster import ClusterState
@@ -45,6 +46,7 @@ class ReadModel:
         self._services: dict[ServiceId, ServiceStatus] = {}
         self._service_specs: dict[ServiceId, Service] = {}
         self._pools: tuple[Pool, ...] = ()
+        self._policy = Policy()
         self._specs: dict[JobId, Job] = {}
         self._stories: dict[JobId, Story] = {}
         self._ended: dict[JobId, None] = {}
@@ -90,6 +92,10 @@ class ReadModel:
         """Every pool, by id."""
         return sorted(self._pools, key=lambda pool: pool.id)
 
+    def policy(self) -> Policy:
+        """The policy that decisions follow."""
+        return self._policy
+
     def story(self, job: JobId) -> Story:
         """(when, sentence) of what was decided about a job and of how its attempts ended, oldest first."""
         return self._stories.get(job, ())
@@ -119,6 +125,7 @@ class ReadModel:
         for service in services:
             self._service(state, service)
         self._pools = tuple(state.pools.values())
+        self._policy = state.policy
         self._tell(state)
         self._forget_old()
         self.published = (seq, at, state.epoch)

@@ -14,6 +14,7 @@ from fairway.model.node import Node
 from fairway.model.offer import Pool
 from fairway.model.phases import Cause
 from fairway.model.plan import Plan
+from fairway.model.policy import Policy
 from fairway.model.queue import Queue
 from fairway.model.service import Service
 from fairway.model.time import Instant
@@ -60,6 +61,13 @@ class PoolSet:
     """A pool of nodes was declared or changed."""
 
     pool: Pool
+
+
+@dataclass(frozen=True, slots=True)
+class PolicySet:
+    """Decisions follow another policy from now on. It replaces the one before as a whole."""
+
+    policy: Policy
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +177,7 @@ Fact = (
     | ServiceSet
     | ServiceRemoved
     | PoolSet
+    | PolicySet
     | NodeSeen
     | NodeGone
     | NodeCordoned

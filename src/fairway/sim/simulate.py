@@ -4,12 +4,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from time import perf_counter
 
-from fairway.decide.policy import Policy
 from fairway.engine.loop import CHECKPOINT_EVERY, run
 from fairway.engine.memory_journal import MemoryJournal
 from fairway.engine.ports import View
 from fairway.engine.recover import recover
 from fairway.model.facts import Fact, Facts
+from fairway.model.policy import Policy
 from fairway.model.time import Instant, format_duration
 from fairway.sim.faults import ControlPlaneCrash, Faults
 from fairway.sim.recorder import Recorder
@@ -113,7 +113,8 @@ def drive(
         recovered = recover(disk, views)
         journal = CrashingJournal(disk, world.step)
         try:
-            run(recovered.state, world, journal, policy, views, seq=recovered.seq, checkpoint_every=checkpoint_every)
+            first = policy if recovered.seq == 0 else None  # what was changed since must stay changed
+            run(recovered.state, world, journal, first, views, seq=recovered.seq, checkpoint_every=checkpoint_every)
         except ControlPlaneCrash:
             crashes += 1
             disk = disk.crashed()

@@ -79,6 +79,14 @@ def _pool_set(state: ClusterState, fact: f.PoolSet) -> None:
     state.pools[fact.pool.id] = fact.pool
 
 
+def _policy_set(state: ClusterState, fact: f.PolicySet) -> None:
+    """Whoever was refused under another policy is tried again."""
+    if fact.policy != state.policy:
+        state.policy = fact.policy
+        state.roomier.update(dict.fromkeys(state.nodes.rows()))
+        state.lighter.update(state.queues.rows())
+
+
 def _node_seen(state: ClusterState, fact: f.NodeSeen) -> None:
     row = state.nodes.row_of.get(fact.node.id)
     if row is not None and state.nodes.spec[row] == fact.node and state.nodes.reach[row] is Reach.UP:
@@ -293,6 +301,7 @@ _APPLY: dict[type, Callable[[ClusterState, Any], None]] = {
     f.ServiceSet: _service_set,
     f.ServiceRemoved: _service_removed,
     f.PoolSet: _pool_set,
+    f.PolicySet: _policy_set,
     f.NodeSeen: _node_seen,
     f.NodeGone: _node_gone,
     f.NodeCordoned: _node_cordoned,

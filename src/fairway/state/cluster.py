@@ -13,6 +13,7 @@ from fairway.model.job import Job
 from fairway.model.offer import Pool
 from fairway.model.phases import JobPhase
 from fairway.model.plan import Hold, Start, Stop
+from fairway.model.policy import Policy
 from fairway.model.queue import Queue
 from fairway.model.reasons import Refusal
 from fairway.model.service import Service
@@ -101,6 +102,7 @@ class ClusterState:
         self.epoch = 0
         self.ordinal = 0
         """Submissions so far: the place in line of the next job."""
+        self.policy = Policy()
         self.nodes = NodeTable()
         self.queues = QueueTable()
         self.jobs = JobTable()

@@ -5,7 +5,7 @@ and free lists are kept, so that a restored state goes on exactly as the origina
 """
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from fairway.model.facts import AttemptEnded
 from fairway.model.ids import AttemptId, ExecutorId, JobId, NodeId, PoolId, QueueId, ServiceId
@@ -14,6 +14,7 @@ from fairway.model.node import Node
 from fairway.model.offer import Pool
 from fairway.model.phases import Cause, JobPhase, Reach
 from fairway.model.plan import Hold, Placement
+from fairway.model.policy import Policy
 from fairway.model.queue import Queue
 from fairway.model.reasons import Refusal, StopReason
 from fairway.model.service import Service
@@ -102,6 +103,7 @@ class Dump:
     replicas: tuple[tuple[ServiceId, tuple[JobId, ...]], ...]
     pools: tuple[Pool, ...]
     ended: tuple[EndedJob, ...]
+    policy: Policy = field(default_factory=Policy)
 
 
 def dump(state: ClusterState) -> bytes:
@@ -144,6 +146,7 @@ def _record(state: ClusterState) -> Dump:
         replicas=tuple((name, tuple(ids)) for name, ids in state.replicas.items()),
         pools=tuple(state.pools.values()),
         ended=tuple(state.ended.values()),
+        policy=state.policy,
     )  # fmt: skip
 
 
@@ -170,6 +173,7 @@ def load(data: bytes) -> ClusterState:
     saved = decode_value(data, Dump)
     state = ClusterState()
     state.now, state.epoch, state.ordinal = saved.now, saved.epoch, saved.ordinal
+    state.policy = saved.policy
     for record in saved.queues:
         row = state.put_queue(record.spec)
         state.queues.spent[row] = record.spent

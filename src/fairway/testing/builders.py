@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fairway.decide.pipeline import decide
-from fairway.decide.policy import Policy
 from fairway.model.facts import (
     AttemptEnded,
     AttemptStarted,
@@ -20,6 +19,7 @@ from fairway.model.facts import (
     JobSubmitted,
     NodeSeen,
     Outcome,
+    PolicySet,
     QueueSet,
     Ruled,
 )
@@ -28,6 +28,7 @@ from fairway.model.job import Job, Priority, PriorityClass, Role
 from fairway.model.node import Node
 from fairway.model.phases import Cause, JobPhase
 from fairway.model.plan import Action, Plan, Release, Stop, Unplaced
+from fairway.model.policy import Policy
 from fairway.model.queue import Queue
 from fairway.model.reasons import Refusal
 from fairway.model.resources import Accelerator, Amount, Request
@@ -109,6 +110,10 @@ class Rehearsal:
     shrunk: set[NodeId] = field(default_factory=set[NodeId])
     seq: int = 0
 
+    def __post_init__(self) -> None:
+        if self.policy != self.state.policy:
+            self.tell(PolicySet(self.policy))
+
     def tell(self, *items: Fact, after: int = 0) -> None:
         """Believe facts ``after`` milliseconds more. Raises AssertionError when an attempt ends a second time."""
         batch = Facts(Instant(self.state.now + after), items)
@@ -127,7 +132,7 @@ class Rehearsal:
 
     def decide(self) -> Plan:
         """Decide once, and believe the ruling."""
-        plan = decide(snapshot(self.state), self.policy)
+        plan = decide(snapshot(self.state), self.state.policy)
         if plan:
             self.tell(Ruled(plan))
         return plan
@@ -190,7 +195,7 @@ class Rehearsal:
         """Every promise that the state breaks right now, as sentences; empty when all hold."""
         state = self.state
         wrong = [*check(state), *_capacity(state, self.shrunk), *_limits(state, self.lowered), *_silent(state)]
-        return wrong + restored_problems(state, self.policy)
+        return wrong + restored_problems(state, state.policy)
 
     def prove(self) -> None:
         """Raises AssertionError with every problem there is."""

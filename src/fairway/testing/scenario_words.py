@@ -5,10 +5,16 @@
 
 import re
 from collections.abc import Iterator, Sequence
+from typing import Any
 
+import yaml
+
+from fairway.faces.manifests.policy import PolicySpec, policy_of
+from fairway.faces.manifests.read import manifests_from
 from fairway.model.ids import ExecutorId, JobId, NodeId, QueueId, ServiceId
 from fairway.model.job import Job, Priority, PriorityClass, Retry, Role
 from fairway.model.node import Node
+from fairway.model.policy import Policy
 from fairway.model.queue import Queue
 from fairway.model.resources import WHOLE, Accelerator, Amount, Request
 from fairway.model.service import Service
@@ -70,6 +76,20 @@ def node_of(name: str, words: Sequence[str], options: dict[str, str]) -> Node:
         gpu_type=shape[2] if shape else "",
         gpu_memory_mib=_mib(options.get("gpumem", "80Gi")) if shape else 0,
     )
+
+
+def policy_of_words(words: Sequence[str]) -> Policy:
+    """A policy: ``path=value`` for what is not at its default, as a manifest writes it."""
+    document: dict[str, Any] = {"kind": "Policy"}
+    for path, value in options_of(words):
+        *parts, last = path.split(".")
+        here = document
+        for part in parts:
+            here = here.setdefault(part, {})
+        here[last] = yaml.safe_load(value)
+    [declared] = manifests_from([document], "policy")
+    assert isinstance(declared.spec, PolicySpec)
+    return policy_of(declared.spec)
 
 
 def queue_of(words: Sequence[str]) -> Queue:

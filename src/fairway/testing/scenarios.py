@@ -4,6 +4,7 @@ A scenario is a text file of blocks. The first sets the scene, one thing to a li
 
     ## a critical job takes the room of the one that loses least
     queues   prod gpus=16                   a queue and what it may use; borrow=8 lets it use more
+    policy   max_victims=4 weights.gpu=0.5  what is not at its default, written as in a manifest
     nodes    n1..n2 8xH100 cpu=64           one or many; also memory= gpumem= disk= net= executor= cordoned lost
     running  dev/j1 8 on n1 priority=low started=2h-ago checkpoint=40m-ago
     pending  prod/j2 8 priority=critical    priority=high+5 deadline=2h max_runtime=1h not_before=5m retries=2
@@ -30,13 +31,13 @@ from pathlib import Path
 
 from fairway.decide import fit
 from fairway.decide.pipeline import decide
-from fairway.decide.policy import Policy
 from fairway.engine.story import awaiting
 from fairway.model import facts as f
 from fairway.model.ids import AttemptId, ExecutorId, JobId, NodeId
 from fairway.model.job import Job
 from fairway.model.phases import Cause
 from fairway.model.plan import Action, Hold, Placement, Plan, Release, Start, Stop, TaskPlacement
+from fairway.model.policy import Policy
 from fairway.model.reasons import Placed
 from fairway.model.resources import WHOLE
 from fairway.model.time import DAY, Duration, Instant, parse_duration
@@ -53,6 +54,7 @@ from fairway.testing.scenario_words import (
     names_of,
     node_of,
     options_of,
+    policy_of_words,
     queue_of,
     service_of,
 )
@@ -117,7 +119,7 @@ def write(scenario: Scenario, plans: Sequence[Sequence[str]]) -> str:
 
 def play(scenario: Scenario, policy: Policy | None = None) -> list[list[str]]:
     """The plan of every block, as lines. Raises AssertionError when an invariant does not hold on the way."""
-    stage = Stage(policy or Policy())
+    stage = Stage(policy)
     return [stage.play(block) for block in scenario.blocks]
 
 
@@ -125,10 +127,14 @@ def play(scenario: Scenario, policy: Policy | None = None) -> list[list[str]]:
 class Stage:
     """A state that a scenario is played on."""
 
-    policy: Policy
+    policy: Policy | None = None
     state: ClusterState = field(default_factory=ClusterState)
     now: Instant = BEGIN
     seq: int = 1
+
+    def __post_init__(self) -> None:
+        if self.policy is not None:
+            self.state.policy = self.policy
 
     def play(self, block: Block) -> list[str]:
         """One block: let it happen, decide, take the plan over."""
@@ -136,7 +142,7 @@ class Stage:
         self.now = now if self.state.now else Instant(1)
         words = [line.split() for line in block.events]
         past = [line for line in words if line[0] == "running"]
-        for verb in ("queues", "nodes"):
+        for verb in ("policy", "queues", "nodes"):
             for line in words:
                 if line[0] == verb:
                     self.event(line)
@@ -144,7 +150,7 @@ class Stage:
         for line in sorted(past, key=began):
             self.running(line[1:])
         for line in words:
-            if line[0] not in ("queues", "nodes", "running", "why"):
+            if line[0] not in ("policy", "queues", "nodes", "running", "why"):
                 self.event(line)
         self.tell()
         plan = self.decide()
@@ -164,8 +170,8 @@ class Stage:
 
     def decide(self) -> Plan:
         """Decide, prove that a restored state decides the same and that nobody is asleep, take the plan over."""
-        plan = decide(snapshot(self.state), self.policy)
-        wrong = restored_problems(self.state, self.policy)
+        plan = decide(snapshot(self.state), self.state.policy)
+        wrong = restored_problems(self.state, self.state.policy)
         assert not wrong, "; ".join(wrong)
         if plan:
             self.tell(f.Ruled(plan))
@@ -182,6 +188,7 @@ class Stage:
         events: dict[str, Callable[[list[str]], None]] = {
             "queues": lambda rest: self.tell(f.QueueSet(queue_of(rest))),
             "nodes": self.nodes,
+            "policy": lambda rest: self.tell(f.PolicySet(policy_of_words(rest))),
             "pending": lambda rest: self.tell(f.JobSubmitted(job_of(rest, self.now))),
             "service": lambda rest: self.tell(f.ServiceSet(service_of(rest))),
             "start": lambda rest: self.tell(f.AttemptStarted(self.attempt(rest[0]), _local(), self.next(), self.now)),

@@ -4,16 +4,19 @@ They make every value the *types* allow, sensible or not: codecs and stores must
 """
 
 from collections.abc import Callable
-from dataclasses import MISSING, Field, fields, is_dataclass
+from dataclasses import MISSING, Field, fields, is_dataclass, replace
 from enum import Enum
 from functools import cache
+from random import Random
 from types import NoneType, UnionType
 from typing import Any, Literal, NewType, Union, get_args, get_origin, get_type_hints
 
 from hypothesis import strategies as st
 
+from fairway.model.errors import InvalidField
 from fairway.model.facts import Fact, Facts
 from fairway.model.ids import JobId, NodeId, QueueId
+from fairway.model.policy import Policy
 from fairway.model.time import Instant
 
 WHOLE_NUMBERS = st.one_of(st.integers(0, 20), st.integers(-(1 << 63) + 1, (1 << 63) - 1))
@@ -69,6 +72,46 @@ def _called(make: Callable[[], Any]) -> st.SearchStrategy[Any]:
     return st.builds(make)
 
 
+def policies() -> st.SearchStrategy[Policy]:
+    """Policies: valid ones, for no other can be made."""
+    return st.integers(0, 1 << 16).map(lambda seed: changed(Policy(), Random(seed)))
+
+
+def changed(part: Any, rng: Random | None = None) -> Any:
+    """A part of a policy with other values wherever it allows one; each with even odds given a ``rng``."""
+    for field in fields(part):
+        old = getattr(part, field.name)
+        if is_dataclass(old):
+            part = replace(part, **{field.name: changed(old, rng)})
+        elif rng is None or rng.random() < 0.5:
+            hint = get_type_hints(type(part))[field.name]
+            part = next((new for value in _others(old, hint) if (new := _with(part, field.name, value))), part)
+    return part
+
+
+def _with(part: Any, name: str, value: Any) -> Any:
+    try:
+        return replace(part, **{name: value})
+    except InvalidField:
+        return None
+
+
+def _others(old: Any, hint: Any) -> list[Any]:
+    """Values of the type of ``old`` that it does not have, those nearby first."""
+    choices = [value for kind in (hint, *get_args(hint)) if get_origin(kind) is Literal for value in get_args(kind)]
+    if isinstance(old, Enum):
+        choices = list(type(old))
+    if choices:
+        return [value for value in choices if value != old]
+    if isinstance(old, bool):
+        return [not old]
+    if isinstance(old, float):
+        return [old / 2, 2 * old, 0.5, 1.0, 0.0]
+    if isinstance(old, int):
+        return [old + 1, old - 1, 2 * old]
+    return [1, 1.5] if old is None else []
+
+
 _LEAVES: dict[Any, st.SearchStrategy[Any]] = {
     bool: st.booleans(),
     int: WHOLE_NUMBERS,
@@ -78,5 +121,6 @@ _LEAVES: dict[Any, st.SearchStrategy[Any]] = {
     Instant: INSTANTS,
     JobId: NAMES,
     NodeId: NAMES,
+    Policy: policies(),
     QueueId: st.lists(NAMES, max_size=3).map("/".join),
 }

@@ -9,10 +9,10 @@ from fairway.adapters.stores import views
 from fairway.adapters.stores.catchup import recover_with
 from fairway.adapters.stores.projection import Projection
 from fairway.adapters.stores.sqlite import SqliteStore
-from fairway.decide.policy import Policy
 from fairway.engine.loop import Loop
 from fairway.engine.readmodel import ReadModel
 from fairway.model.facts import Facts
+from fairway.model.policy import Policy
 from fairway.model.time import Instant
 from fairway.state.cluster import ClusterState
 from tests.adapters.stores.places import raw

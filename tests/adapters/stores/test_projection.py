@@ -13,12 +13,12 @@ from fairway.adapters.stores.catchup import recover_with
 from fairway.adapters.stores.projection import Projection
 from fairway.adapters.stores.queries import Queries, sum_usage
 from fairway.adapters.stores.sqlite import SqliteStore
-from fairway.decide.policy import Policy
 from fairway.engine.loop import Loop
 from fairway.model.errors import CorruptJournal, StoreError, StoreFull
 from fairway.model.ids import JobId
 from fairway.model.job import Priority
 from fairway.model.phases import JobPhase
+from fairway.model.policy import Policy
 from fairway.model.reasons import Yielding
 from fairway.state.cluster import ClusterState, Decision
 from tests.adapters.stores.places import raw, spoil

@@ -11,13 +11,13 @@ from fairway.adapters.stores.catchup import recover_with
 from fairway.adapters.stores.projection import Projection
 from fairway.adapters.stores.queries import Queries, sum_usage
 from fairway.adapters.stores.sqlite import SqliteStore
-from fairway.decide.policy import Policy
 from fairway.engine.loop import run
 from fairway.engine.status import JobStatus
 from fairway.model.errors import StoreError
 from fairway.model.facts import JobSubmitted, Outcome, ServiceRemoved, ServiceSet
 from fairway.model.ids import AttemptId, ExecutorId, JobId, NodeId, QueueId, ServiceId
 from fairway.model.phases import Cause, JobPhase
+from fairway.model.policy import Policy
 from fairway.model.service import Service
 from fairway.model.time import DAY, HOUR, Instant
 from fairway.state.cluster import ClusterState, EndedAttempt

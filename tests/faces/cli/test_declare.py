@@ -1,6 +1,7 @@
 """Declaring queues, services and pools, and looking at them."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -92,3 +93,31 @@ def test_several_files_are_all_checked_before_any_is_accepted(plane: RunningPlan
     assert outcome.code == 3
     assert outcome.error.startswith("bad.yaml.queue: no queue 'nowhere'")
     assert "first" not in plane.cli("queues").out
+
+
+def test_the_policy_is_shown_changed_and_taken_back(plane: RunningPlane) -> None:
+    before = plane.cli("policy", "--json").json
+    assert before["kind"] == "Policy"
+    change = {"kind": "Policy", "max_victims": 7}
+    assert apply(plane, change, options=("--dry-run",)).splitlines() == [
+        "policy would be changed",
+        f"  max_victims: {before['max_victims']} -> 7",
+    ]
+    apply(plane, change)
+    wait_for(lambda: plane.cli("policy", "--json").json["max_victims"] == 7, "the change")
+    shown = plane.cli("policy").out
+    assert "max_victims: 7" in shown
+    outcome = plane.cli("apply", "-f", "-", text=shown)
+    assert (outcome.code, outcome.out) == (0, "policy unchanged\n")
+    wrong = plane.cli("apply", "-f", "-", text="kind: Policy\nmax_victims: 0\n")
+    assert wrong.code == 2
+    assert "max_victims" in wrong.err
+
+
+def test_a_simulation_follows_a_policy_file(plane: RunningPlane, tmp_path: Path) -> None:
+    trace = tmp_path / "jobs.csv"
+    policy = tmp_path / "policy.yaml"
+    policy.write_text("kind: Queue\nname: a\n", "utf-8")
+    outcome = plane.cli("simulate", "--trace", str(trace), "--policy", str(policy))
+    assert outcome.code == 2
+    assert "kind: Policy" in outcome.err

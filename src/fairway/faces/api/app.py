@@ -21,6 +21,7 @@ from fairway.faces.api.present import Present
 from fairway.faces.errors import to_body
 from fairway.faces.manifests.complaints import InvalidManifest, complaints, path_of
 from fairway.faces.manifests.convert import Caller
+from fairway.faces.manifests.policy import document_of
 from fairway.faces.manifests.read import manifests_from, manifests_in
 from fairway.model.errors import Conflict, FairwayError, InvalidField, NotFound, Refused, StoreError, Unavailable
 
@@ -215,6 +216,10 @@ class Api:
         """Every pool."""
         return JSONResponse({"pools": [shapes.pool(each) for each in self._model.pools()]})
 
+    async def policy(self, request: Request) -> Response:
+        """The policy that decisions follow, as a manifest with every field written out."""
+        return JSONResponse({"policy": document_of(self._model.policy())})
+
     async def status(self, request: Request) -> Response:
         """What this control plane is, and how far it has come."""
         seq, at, epoch = self._model.published
@@ -237,6 +242,7 @@ class Api:
             Route("/v1/services", self.services),
             Route("/v1/services/{id}", self.remove_service, methods=["DELETE"]),
             Route("/v1/pools", self.pools),
+            Route("/v1/policy", self.policy),
             Route("/v1/status", self.status),
         ]
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from fairway.engine.readmodel import ReadModel
 from fairway.faces.manifests.convert import Caller, pool_of, queue_of, service_of
+from fairway.faces.manifests.policy import PolicySpec, changes_between, policy_of
 from fairway.faces.manifests.schema import JobSpec, Manifest, PoolSpec, QueueSpec, ServiceSpec
 from fairway.model.ids import QueueId
 from fairway.model.resources import Amount
@@ -33,6 +34,8 @@ def changes_of(spec: Manifest, model: ReadModel, caller: Caller) -> tuple[str, t
             pool = pool_of(spec)
             before = next((each for each in model.pools() if each.id == pool.id), None)
             return _verdict(_differences(before, pool))
+        case PolicySpec():
+            return _verdict(tuple(Change(*each) for each in changes_between(model.policy(), policy_of(spec))))
 
 
 def _verdict(changes: tuple[Change, ...] | None) -> tuple[str, tuple[Change, ...]]:

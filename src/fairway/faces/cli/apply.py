@@ -1,4 +1,4 @@
-"""``apply``: declare queues, services, pools and jobs from files."""
+"""``apply``: declare queues, services, pools, jobs and the policy from files."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -57,7 +57,8 @@ def print_applied(each: dict[str, Any], dry_run: bool) -> None:
         count = f" ({each['count']} jobs)" if each["count"] > 1 else ""
         print(f"job {each['name']} would be submitted{count}" if dry_run else f"{each['id']}{count}")
     else:
-        print(f"{each['kind'].lower()} {each['name']} {would}{each['action']}")
+        named = " ".join(filter(None, (each["kind"].lower(), each["name"])))
+        print(f"{named} {would}{each['action']}")
     for change in each["changes"]:
         out.print(styled(f"  {change['field']}: {change['from']} -> {change['to']}", "dim"))
     if each["warning"]:

@@ -1,4 +1,4 @@
-"""``queues``, ``nodes``, ``services``, ``pools`` and ``status``."""
+"""``queues``, ``nodes``, ``services``, ``pools``, ``policy`` and ``status``."""
 
 import time
 
@@ -83,6 +83,18 @@ def pools(json: AsJson = False, data_dir: DataDir = None) -> None:
         size = f"{shape['cpu']:g} CPU, {memory(shape['memory_mib'])}"
         rows.append((pool["id"], pool["min"], pool["max"], gpus, size, f"${shape['hourly']:.2f}"))
     put(("POOL", ">MIN", ">MAX", "GPUS", "EACH", ">HOURLY"), rows, "no pools; declare one with kind: Pool")
+
+
+def policy(json: AsJson = False, data_dir: DataDir = None) -> None:
+    """Show the policy that decisions follow, as a manifest that `fairway apply -f` takes back."""
+    with connect(data_dir) as client:
+        found = client.policy()
+    if json:
+        put_json(found)
+        return
+    import yaml
+
+    print(yaml.safe_dump(found, sort_keys=False, width=120), end="")
 
 
 def status(json: AsJson = False, data_dir: DataDir = None) -> None:

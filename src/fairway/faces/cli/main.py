@@ -36,6 +36,7 @@ app.command("queues", rich_help_panel=LOOK)(lists.queues)
 app.command("nodes", rich_help_panel=LOOK)(lists.nodes)
 app.command("services", rich_help_panel=LOOK)(lists.services)
 app.command("pools", rich_help_panel=LOOK)(lists.pools)
+app.command("policy", rich_help_panel=LOOK)(lists.policy)
 app.command("status", rich_help_panel=LOOK)(lists.status)
 
 app.command("apply", rich_help_panel=DECLARE)(apply.apply)

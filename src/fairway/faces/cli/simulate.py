@@ -5,10 +5,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fairway.faces.cli.common import AsJson, interactive, put_json
+from fairway.faces.cli.common import AsJson, interactive, put_json, read_text
 from fairway.faces.cli.tables import console, put, span, styled
 
 if TYPE_CHECKING:
+    from fairway.model.policy import Policy
     from fairway.sim.report import Report
     from fairway.sim.traces.trace import Trace
 
@@ -25,6 +26,7 @@ def simulate(
     ] = "none",
     seed: Annotated[int, typer.Option("--seed", help="Of whatever is left to chance.")] = 0,
     faults: Annotated[str, typer.Option("--faults", help="none, all, or kinds: lost=0.01,node_loss=0.5.")] = "none",
+    policy: Annotated[Path | None, typer.Option("--policy", help="A manifest of kind: Policy to decide by.")] = None,
     plot: Annotated[Path | None, typer.Option("--plot", help="Draw the run to a PNG, SVG or PDF.")] = None,
     json: AsJson = False,
 ) -> None:
@@ -39,14 +41,28 @@ def simulate(
     chance = parse_faults(faults)
     if plot is not None:
         _check_plot(plot)
+    rules = read_policy(policy) if policy else None
     work = read(trace, format=format, nodes=nodes, vc_nodes=vc_nodes, estimates=estimates)
-    report = _with_bar(work, lambda progress: run(work, faults=chance or None, seed=seed, progress=progress))
+    settings: dict[str, Any] = {"policy": rules, "faults": chance or None, "seed": seed}
+    report = _with_bar(work, lambda progress: run(work, **settings, progress=progress))
     if plot is not None:
         report.plot(plot)
     if json:
         put_json(report.as_dict())
     else:
         _print(report)
+
+
+def read_policy(file: Path) -> "Policy":
+    """The policy in a file. Raises InvalidManifest, InvalidField when there is not exactly one."""
+    from fairway.faces.manifests.policy import PolicySpec, policy_of
+    from fairway.faces.manifests.read import manifests_in
+    from fairway.model.errors import InvalidField
+
+    found = [each.spec for each in manifests_in(*read_text(file))]
+    if len(found) != 1 or not isinstance(found[0], PolicySpec):
+        raise InvalidField("--policy", f"{file} must hold one manifest, of kind: Policy")
+    return policy_of(found[0])
 
 
 def _check_plot(plot: Path) -> None:

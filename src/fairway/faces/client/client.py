@@ -171,6 +171,10 @@ class Client:
         """Every pool."""
         return self._ask("GET", "/v1/pools")["pools"]
 
+    def policy(self) -> Answer:
+        """The policy that decisions follow, as a manifest."""
+        return self._ask("GET", "/v1/policy")["policy"]
+
     def status(self) -> Answer:
         """What the control plane is, and how far it has come."""
         return self._ask("GET", "/v1/status")

@@ -6,10 +6,12 @@ from itertools import product
 from pathlib import PurePosixPath
 from typing import Any
 
+from fairway.faces.manifests.policy import PolicySpec, policy_of
 from fairway.faces.manifests.schema import (
     AmountSpec,
     ArraySpec,
     JobSpec,
+    Manifest,
     PoolSpec,
     QueueSpec,
     RequestSpec,
@@ -17,7 +19,7 @@ from fairway.faces.manifests.schema import (
     WorkersSpec,
 )
 from fairway.faces.manifests.units import GpuCount, Moment
-from fairway.model.facts import Fact, JobSubmitted, PoolSet, QueueSet, ServiceSet
+from fairway.model.facts import Fact, JobSubmitted, PolicySet, PoolSet, QueueSet, ServiceSet
 from fairway.model.ids import JobId, NodeId, PoolId, QueueId, ServiceId
 from fairway.model.job import ArrayIndex, Job, Retry, Role
 from fairway.model.money import MicroDollars
@@ -43,7 +45,7 @@ class Caller:
         return str(PurePosixPath(self.base, workdir)) if self.base or workdir else ""
 
 
-def facts_of(spec: JobSpec | ServiceSpec | QueueSpec | PoolSpec, seq: int, now: Instant, caller: Caller) -> list[Fact]:
+def facts_of(spec: Manifest, seq: int, now: Instant, caller: Caller) -> list[Fact]:
     """What a manifest that was accepted as number ``seq`` at ``now`` makes known."""
     match spec:
         case JobSpec():
@@ -54,6 +56,8 @@ def facts_of(spec: JobSpec | ServiceSpec | QueueSpec | PoolSpec, seq: int, now: 
             return [QueueSet(queue_of(spec))]
         case PoolSpec():
             return [PoolSet(pool_of(spec))]
+        case PolicySpec():
+            return [PolicySet(policy_of(spec))]
 
 
 def jobs_of(spec: JobSpec, seq: int, now: Instant, caller: Caller) -> list[Job]:

@@ -29,7 +29,7 @@ def manifests_in(text: str, source: str = "manifest") -> list[Declared]:
 def manifests_from(values: Sequence[Any], source: str = "documents") -> list[Declared]:
     """The manifests in values parsed already. Raises InvalidManifest with everything that is wrong with them."""
     if not values:
-        raise InvalidManifest([InvalidField(source, "holds no manifest: write kind: Job, Service, Queue or Pool")])
+        raise InvalidManifest([InvalidField(source, f"holds no manifest: write kind: {', '.join(KINDS)}")])
     return understand(Document(f"{source}[{index}]", value) for index, value in enumerate(values))
 
 

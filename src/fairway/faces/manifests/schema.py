@@ -1,4 +1,4 @@
-"""The manifests: ``kind: Job``, ``Service``, ``Queue`` or ``Pool``, field for field what ``fairway.model`` holds.
+"""The manifests: ``kind: Job``, ``Service``, ``Queue``, ``Pool``, ``Policy``: field for field what the model holds.
 
 An unknown key or an impossible value is refused with its path. Defaults are what somebody expects who has only a
 command: one task with one CPU, no GPU, and no limit on its memory, in the queue ``default``.
@@ -34,6 +34,7 @@ from fairway.faces.manifests.fields import (
     When,
     at_most,
 )
+from fairway.faces.manifests.policy import PolicySpec
 from fairway.faces.manifests.units import GpuCount, said
 from fairway.model.job import Priority
 from fairway.model.phases import Lifecycle
@@ -347,11 +348,12 @@ class PoolSpec(Strict):
         return self
 
 
-Manifest = JobSpec | ServiceSpec | QueueSpec | PoolSpec
+Manifest = JobSpec | ServiceSpec | QueueSpec | PoolSpec | PolicySpec
 
-KINDS: dict[str, type[JobSpec] | type[ServiceSpec] | type[QueueSpec] | type[PoolSpec]] = {
+KINDS: dict[str, type[JobSpec] | type[ServiceSpec] | type[QueueSpec] | type[PoolSpec] | type[PolicySpec]] = {
     "Job": JobSpec,
     "Service": ServiceSpec,
     "Queue": QueueSpec,
     "Pool": PoolSpec,
+    "Policy": PolicySpec,
 }

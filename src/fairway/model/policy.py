@@ -1,8 +1,22 @@
-"""The knobs of a decision: frozen, validated, few."""
+"""The knobs of every decision: one frozen value, validated, changed at run time by the fact ``PolicySet``.
+
+Each capability has a part of its own. A part is a frozen dataclass whose fields all have defaults; its
+``__post_init__`` refuses what cannot be with an ``InvalidField`` that names the whole path, like
+``policy.preemption.protect``. Its type hints are all that a manifest (``kind: Policy``) needs: ``Duration`` is written
+like ``10m``, ``Literal`` is a choice, a nested part is a mapping.
+"""
 
 from dataclasses import dataclass, fields
+from math import isfinite
 
 from fairway.model.errors import InvalidField
+
+
+def within(part: object, path: str, name: str, least: float, most: float) -> None:
+    """Refuse a number of a part that is not from ``least`` to ``most``. Raises InvalidField for ``path.name``."""
+    value = getattr(part, name)
+    if not isfinite(value) or not least <= value <= most:
+        raise InvalidField(f"{path}.{name}", f"must be from {least} to {most}, not {value}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,5 +44,4 @@ class Policy:
 
     def __post_init__(self) -> None:
         for name in ("cores_per_gpu", "max_victims"):
-            if getattr(self, name) < 1:
-                raise InvalidField(f"policy.{name}", f"must be at least 1, not {getattr(self, name)}")
+            within(self, "policy", name, 1, 1_000_000)
