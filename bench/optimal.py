@@ -12,7 +12,7 @@ by HiGHS (``pip install 'fairway[bench]'``).
 
 *Value.* A job that starts is worth the compute it takes, in milli-GPUs, with ``Policy.cores_per_gpu`` cores counted as
 one GPU, times the weight of its class: two for one from class to class. The line is then the order of worth per GPU,
-and the gap is what is lost by deciding job after job: capacity that is left empty, and room given to a job where another
+and the gap is what is lost by deciding job after job: capacity left empty, and room given to a job where another
 would have filled it better. The solver knows the whole line and may pass over any job for the sake of others, which
 no fair scheduler would do: the gap holds that price too.
 
@@ -32,12 +32,12 @@ from typing import Any
 
 from bench.exact import best_start
 from fairway.decide.pipeline import decide
-from fairway.decide.policy import Policy
 from fairway.model.errors import FairwayError, InvalidField
 from fairway.model.ids import JobId, NodeId, QueueId
 from fairway.model.job import Job, Priority, PriorityClass, Role
 from fairway.model.node import Node
 from fairway.model.plan import Start
+from fairway.model.policy import Policy
 from fairway.model.resources import Accelerator, Request
 from fairway.state.snapshot import snapshot
 from fairway.testing.builders import Rehearsal, submitted

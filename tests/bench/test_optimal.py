@@ -8,8 +8,8 @@ import pytest
 
 from bench import optimal
 from bench.exact import best_start
-from fairway.decide.policy import Policy
 from fairway.model.job import PriorityClass, Role
+from fairway.model.policy import Policy
 from fairway.testing.builders import a_job, a_node, a_request
 
 MOST = 15.0
