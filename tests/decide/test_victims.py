@@ -79,7 +79,9 @@ def found(it: Rehearsal, job: Job) -> preempt.Preemption | None:
     it.tell(submitted(job))
     snap = snapshot(it.state)
     trial = Trial(snap)
-    return preempt.find(snap, trial, POLICY, it.state.jobs.group_of(it.state.jobs.row_of[job.id]), set())
+    return preempt.find(
+        snap, trial, POLICY, it.state.groups.group(int(it.state.jobs.group[it.state.jobs.row_of[job.id]])), set()
+    )
 
 
 def losses(it: Rehearsal, cls: PriorityClass) -> dict[int, int]:
@@ -149,7 +151,9 @@ def test_to_look_for_victims_leaves_the_trial_as_it_was(jobs: list[Running]) -> 
     it.tell(submitted(job))
     snap = snapshot(it.state)
     trial, untouched = Trial(snap), Trial(snap)
-    preempt.find(snap, trial, POLICY, it.state.jobs.group_of(it.state.jobs.row_of[job.id]), set())
+    preempt.find(
+        snap, trial, POLICY, it.state.groups.group(int(it.state.jobs.group[it.state.jobs.row_of[job.id]])), set()
+    )
     for name in ("free", "device_free", "idle", "share_max", "gpu_free", "used"):
         assert (getattr(trial, name) == getattr(untouched, name)).all(), name
 

@@ -62,7 +62,7 @@ def test_a_recorded_journal_fills_the_tables(store: SqliteStore, tmp_path: Path)
         state, seq = recover_with(store, projection)
         projection.flush()
         assert projection.seq == seq
-    assert len(state.ended) > 10
+    assert len(state.ended) > 5
 
 
 LINES = [(path.stem, json.loads(line)) for path in CLASSES for line in path.read_text("utf-8").splitlines()]

@@ -1,11 +1,15 @@
 """Why a job does not start, in numbers: what it needs, the largest there is, what is short, who holds it."""
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from fairway.decide import fit
-from fairway.decide.gang import Short
+from fairway.decide import kernels_walk as kernel
+from fairway.decide.admit import over_limit
+from fairway.decide.line import Line
 from fairway.model.ids import JobId
-from fairway.model.reasons import NeverFits, NoRoom
+from fairway.model.reasons import NeverFits, NoRoom, Refusal
 from fairway.model.resources import FLAT, WHOLE, Request
 from fairway.state.columns import Bools, Ints
 from fairway.state.groups import Shape
@@ -14,22 +18,61 @@ from fairway.state.snapshot import Snapshot, Trial
 _UNITS = {"cpu_milli": "CPU", "memory_mib": "MiB", "disk_mib": "MiB disk", "network_mbps": "Mbit/s"}
 
 
-def no_room(snap: Snapshot, trial: Trial, shape: Shape, short: Short) -> NoRoom | NeverFits:
-    """The reason for a job that was tried on a trial and found ``short``."""
+MOST_EXPLAINED = 4
+"""Shapes whose numbers are brought up to date in one decision; every shape without a reason gets one."""
+
+
+def refusals(snap: Snapshot, trial: Trial, line: Line) -> Iterator[tuple[int, Refusal]]:
+    """(place in line, reason) of what is to be told: of every shape that found no room and every group that met a
+    limit, where that says something new. The first job in line speaks for all."""
+    groups, told = snap.groups, set[int]()
+    places = sorted(line.no_room[line.no_room >= 0].tolist())
+    turn = snap.now // 1000
+    for index, at in enumerate(places):
+        row = int(line.groups[at])
+        known = groups.shapes.reason[groups.keys[row][0]]
+        due = (index + turn) % max(len(places), MOST_EXPLAINED) < MOST_EXPLAINED
+        if known is None or isinstance(known, NeverFits) or due:
+            reason = no_room(snap, trial, groups.group(row).shape)
+            if reason != known:
+                told.add(row)
+                yield at, reason
+    for at, row in _no_longer_limited(snap, line):
+        if row not in told:
+            yield at, groups.shapes.reason[groups.keys[row][0]] or no_room(snap, trial, groups.group(row).shape)
+    for row in np.flatnonzero(line.over >= 0).tolist():
+        group = groups.group(row)
+        reason = over_limit(snap, trial, group.queue, group.shape.least_sums)
+        if reason is not None and reason != groups.limit_reason[row]:
+            yield int(line.over[row]), reason
+
+
+def _no_longer_limited(snap: Snapshot, line: Line) -> Iterator[tuple[int, int]]:
+    """(place of its first job, group) of groups that a limit held back before, and now the lack of room."""
+    if snap.groups.limited.any():
+        places = np.flatnonzero((line.answers == kernel.NO_ROOM) & snap.groups.limited[line.groups])
+        rows, firsts = np.unique(line.groups[places], return_index=True)
+        yield from zip(places[firsts].tolist(), rows.tolist(), strict=True)
+
+
+def no_room(snap: Snapshot, trial: Trial, shape: Shape) -> NoRoom | NeverFits:
+    """The reason for a job that was tried on a trial and did not fit."""
     never = never_fits(snap, shape)
     if never is not None:
         return never
     request = _hardest(snap, trial, shape)
     capacity = fit.free_capacity(snap, trial)
     row = _nearest(snap, capacity, request)
-    tasks = sum(count for _, _, count in shape.roles)
+    tasks = sum(least for _, _, least in shape.roles)
+    placed = sum(int(np.minimum(fit.room(snap.nodes, capacity, r), least).sum()) for r, _, least in shape.roles)
+    placed = min(placed, tasks)
     if row is None:
-        return NoRoom(str(shape), "nothing: no such node is up", _kind(request), short.placed, tasks)
+        return NoRoom(str(shape), "nothing: no such node is up", _kind(request), placed, tasks)
     return NoRoom(
         str(shape),
         _describe(snap, capacity, row, request),
         _blocker(snap, capacity, request),
-        short.placed,
+        placed,
         tasks,
         _holders(snap, row),
     )

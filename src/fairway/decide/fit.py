@@ -49,17 +49,30 @@ def whole_capacity(snap: Snapshot) -> Capacity:
     return Capacity(nodes.total[:height], count, np.where(count > 0, WHOLE, 0), devices, np.ones(height, np.bool_))
 
 
+Kinds = tuple[tuple[str, int], ...]
+
+
 @lru_cache(maxsize=4096)
-def _speeds(request: Request, types: tuple[str, ...]) -> Floats:
-    """(T,) relative speed on each device type; 0 where the type will not do."""
-    return np.array([request.speed_on(t) if request.accepts(t) else 0.0 for t in types], np.float64)
+def speed_by_kind(request: Request, kinds: Kinds) -> Floats:
+    """(T,) relative speed on each kind of device; 0 where the kind will not do. 1 for tasks without GPUs."""
+    if not request.gpus:
+        return np.ones(len(kinds), np.float64)
+    return np.array([request.speed_on(name) if request.accepts(name) else 0.0 for name, _ in kinds], np.float64)
+
+
+@lru_cache(maxsize=4096)
+def share_by_kind(request: Request, kinds: Kinds) -> Ints:
+    """(T,) milli-GPUs taken of one device of each kind; 0 for tasks that take whole devices, or none."""
+    if not request.fractional:
+        return np.zeros(len(kinds), np.int64)
+    return np.array([request.milli_on(memory) for _, memory in kinds], np.int64)
 
 
 def speeds(nodes: NodeTable, request: Request) -> Floats:
     """Relative speed of a task on each node; 0 where its device type will not do. 1 for tasks without GPUs."""
     if not request.gpus or not request.accelerators:
         return np.ones(nodes.height, np.float64)
-    return _speeds(request, tuple(nodes.types))[nodes.gpu_type[: nodes.height]]
+    return speed_by_kind(request, tuple(nodes.kinds))[nodes.kind[: nodes.height]]
 
 
 def milli_per_device(nodes: NodeTable, request: Request) -> Ints:

@@ -4,18 +4,20 @@ Cost follows the change: a group of equal jobs that did not fit is not looked at
 something that could let one in, and a cycle in which nothing is ready does nothing.
 """
 
-import heapq
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from fairway.decide import explain, preempt
+from fairway.decide import kernels_walk as kernel
+from fairway.decide import preempt
 from fairway.decide.admit import over_limit
-from fairway.decide.gang import Fitted, place
-from fairway.model.ids import AttemptId, JobId
+from fairway.decide.explain import refusals
+from fairway.decide.gang import Short, place
+from fairway.decide.line import Line
+from fairway.model.ids import AttemptId
 from fairway.model.phases import Cause
 from fairway.model.plan import Action, Hold, Placement, Plan, Release, Start, Stop, Unplaced
 from fairway.model.policy import Policy
-from fairway.model.reasons import Placed, PreemptedBy, RanTooLong, Refusal
+from fairway.model.reasons import Placed, PreemptedBy, RanTooLong
 from fairway.state.groups import Group
 from fairway.state.jobs import placed_sums, task_need
 from fairway.state.snapshot import Snapshot, Trial
@@ -40,7 +42,7 @@ def decide(snap: Snapshot, policy: Policy) -> Plan:
     cycle = Cycle(snap, Trial(snap), policy)
     for stage in STAGES:
         stage(cycle)
-    return Plan(tuple(cycle.actions))
+    return Plan(tuple(cycle.actions), tried=snap.groups.ready > 0)
 
 
 def stop_overdue(cycle: Cycle) -> None:
@@ -65,7 +67,8 @@ def settle_holds(cycle: Cycle) -> None:
             kept.append((row, hold.placement))
         elif _fits_exactly(cycle, row, hold.placement) and not _over(cycle, row, hold.placement):
             reason = Placed("held", 0.0, (), len({task.node for task in hold.placement}))
-            _start(cycle, row, hold.placement, reason)
+            _take(cycle, row, hold.placement)
+            cycle.actions.append(_start(cycle, row, hold.placement, reason))
         else:
             # Its room is given out in the next cycle, when everybody whom the release wakes is in line for it.
             cycle.actions.append(Release(hold.job))
@@ -77,21 +80,27 @@ def settle_holds(cycle: Cycle) -> None:
 
 def place_in_order(cycle: Cycle) -> None:
     """Job by job in line: place it, or let it preempt, or say why not. Those equal to a refused one are not tried."""
-    groups = cycle.snap.groups
-    heads: list[tuple[tuple[int, int, int, int], int, int]] = []
-    for row in groups.ready:
-        key, _ = groups.groups[row].line[0]
-        heads.append((key, row, 0))
-    heapq.heapify(heads)
-    while heads:
-        _, group_row, index = heapq.heappop(heads)
-        group = groups.groups[group_row]
-        _, job = group.line[index]
-        refusal = _place_one(cycle, group, job)
-        if refusal is not None:
-            cycle.actions.append(Unplaced(cycle.snap.jobs.id_of(job), refusal))
-        elif index + 1 < len(group.line):
-            heapq.heappush(heads, (group.line[index + 1][0], group_row, index + 1))
+    line = Line(cycle.snap, cycle.trial, cycle.policy)
+    if not len(line):
+        return
+    said: dict[int, list[Action]] = {}
+    for why, at in line.walk():
+        group = cycle.snap.groups.group(int(line.groups[at]))
+        row = int(line.rows[at])
+        actions = _place_slowly(cycle, group, row) if why == kernel.SLOW else []
+        if not actions and group.cls.may_preempt:
+            actions = _preempt(cycle, group, row)
+        if actions:
+            said[at] = actions
+            line.helped(at)
+        else:
+            line.refuse(at, over_limit(cycle.snap, cycle.trial, group.queue, group.shape.least_sums) is not None)
+    for at, placement, reason in line.placed():
+        said[at] = [_start(cycle, int(line.rows[at]), placement, reason)]
+    for at, refusal in refusals(cycle.snap, cycle.trial, line):
+        said.setdefault(at, []).append(Unplaced(cycle.snap.jobs.id_of(int(line.rows[at])), refusal))
+    for at in sorted(said):
+        cycle.actions += said[at]
 
 
 STAGES: tuple[Callable[[Cycle], None], ...] = (
@@ -101,47 +110,42 @@ STAGES: tuple[Callable[[Cycle], None], ...] = (
 )
 
 
-def _place_one(cycle: Cycle, group: Group, job: int) -> Refusal | None:
-    """Start one queued job, or let it preempt; else the reason why it stays."""
-    snap, trial, policy = cycle.snap, cycle.trial, cycle.policy
+def _place_slowly(cycle: Cycle, group: Group, row: int) -> list[Action]:
+    """Start a queued job that the kernel leaves to us; nothing when it does not fit or a limit forbids it."""
+    snap, trial = cycle.snap, cycle.trial
     over = over_limit(snap, trial, group.queue, group.shape.sums)
-    refused = over and over_limit(snap, trial, group.queue, group.shape.least_sums)
-    if refused:
-        return refused
-    outcome = place(snap, trial, policy, group.shape, least=over is not None)
-    if isinstance(outcome, Fitted):
-        _start(cycle, job, outcome.placement, outcome.reason, taken=True)
-        return None
-    if group.cls.may_preempt:
-        found = preempt.find(snap, trial, policy, group, cycle.victims)
-        if found is not None:
-            _preempt(cycle, job, found)
-            return None
-    return explain.no_room(snap, trial, group.shape, outcome)
+    if over is not None and over_limit(snap, trial, group.queue, group.shape.least_sums):
+        return []
+    outcome = place(snap, trial, cycle.policy, group.shape, least=over is not None)
+    if isinstance(outcome, Short):
+        return []
+    trial.charge(group.queue, placed_sums(snap.jobs.job(row), outcome.placement))
+    return [_start(cycle, row, outcome.placement, outcome.reason)]
 
 
-def _start(cycle: Cycle, row: int, placement: Placement, reason: Placed, *, taken: bool = False) -> None:
+def _start(cycle: Cycle, row: int, placement: Placement, reason: Placed) -> Start:
     jobs = cycle.snap.jobs
-    attempt = AttemptId(jobs.id_of(row), int(jobs.attempt[row]) + 1)
-    cycle.actions.append(Start(attempt, placement, reason))
-    if taken:
-        cycle.trial.charge(int(jobs.queue[row]), placed_sums(jobs.job(row), placement))
-    else:
-        _take(cycle, row, placement)
+    return Start(AttemptId(jobs.id_of(row), int(jobs.attempt[row]) + 1), placement, reason)
 
 
-def _preempt(cycle: Cycle, row: int, found: preempt.Preemption) -> None:
+def _preempt(cycle: Cycle, group: Group, row: int) -> list[Action]:
+    """Stop the cheapest sufficient victims and hold their room for a queued job; nothing when that would not help."""
     jobs = cycle.snap.jobs
-    job_id: JobId = jobs.id_of(row)
+    if over_limit(cycle.snap, cycle.trial, group.queue, group.shape.least_sums):
+        return []
+    found = preempt.find(cycle.snap, cycle.trial, cycle.policy, group, cycle.victims)
+    if found is None:
+        return []
+    job_id, actions = jobs.id_of(row), list[Action]()
     for victim in found.victims:
         if victim.stopping:
             continue
         reason = PreemptedBy(job_id, jobs.job(row).priority, victim.lost_ms, int(jobs.sums[victim.row, 2]))
-        cycle.actions.append(Stop(jobs.attempt_id(victim.row), Cause.PREEMPTED, reason))
+        actions.append(Stop(jobs.attempt_id(victim.row), Cause.PREEMPTED, reason))
         cycle.victims.add(victim.row)
     attempts = tuple(jobs.attempt_id(victim.row) for victim in found.victims)
-    cycle.actions.append(Hold(job_id, found.placement, attempts))
     _take(cycle, row, found.placement)
+    return [*actions, Hold(job_id, found.placement, attempts)]
 
 
 def _take(cycle: Cycle, row: int, placement: Placement) -> None:

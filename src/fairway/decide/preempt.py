@@ -59,12 +59,10 @@ def find(snap: Snapshot, trial: Trial, policy: Policy, group: Group, taken: set[
     taken first.
     """
     nodes = _nodes_that_could(snap, [request for request, _, _ in group.shape.roles])
-    single = len(group.shape.roles) == 1 and group.shape.roles[0][1] == 1
-    found = _best_single(snap, trial, policy, group, nodes, taken) if single else None
-    if found is None and not single:
-        rows = np.flatnonzero(nodes).tolist()
-        found = _cheapest(snap, trial, policy, group, _victims_on(snap, policy, group, rows, taken))
-    return found
+    if group.shape.single:
+        return _best_single(snap, trial, policy, group, nodes, taken)
+    rows = np.flatnonzero(nodes).tolist()
+    return _cheapest(snap, trial, policy, group, _victims_on(snap, policy, group, rows, taken))
 
 
 def _nodes_that_could(snap: Snapshot, requests: Iterable[Request]) -> Bools:

@@ -50,8 +50,9 @@ class ReadModel:
         self._specs: dict[JobId, Job] = {}
         self._stories: dict[JobId, Story] = {}
         self._ended: dict[JobId, None] = {}
-        self._group_of: dict[JobId, int] = {}
-        self._group_reason: dict[int, tuple[str, str]] = {}
+        self._group_of: dict[JobId, tuple[int, int]] = {}
+        self._limit_reason: dict[int, tuple[str, str]] = {}
+        self._room_reason: dict[int, tuple[str, str]] = {}
 
     # -- read, from any thread ------------------------------------------------------------------------------------
 
@@ -104,7 +105,7 @@ class ReadModel:
         group = self._group_of.get(status.id)
         if group is None or status.reason or status.phase is not JobPhase.QUEUED:
             return status
-        reason, tier = self._group_reason.get(group, _NOT_TRIED)
+        reason, tier = self._limit_reason.get(group[0]) or self._room_reason.get(group[1], _NOT_TRIED)
         return replace(status, reason=reason, tier=tier)
 
     # -- fold, by the loop ----------------------------------------------------------------------------------------
@@ -134,15 +135,24 @@ class ReadModel:
         ordinal, row_of = state.jobs.ordinal, state.jobs.row_of
         return [*list(state.ended)[-self._keep_ended :], *sorted(row_of, key=lambda job: int(ordinal[row_of[job]]))]
 
+    def _reason(self, state: ClusterState, group: int) -> tuple[int, int]:
+        """Take over why a group's jobs, and all of its shape, wait; returns (group, shape)."""
+        groups, shape = state.groups, int(state.groups.shape[group])
+        limit, room = groups.limit_reason[group], groups.shapes.reason[shape]
+        if limit is not None:
+            self._limit_reason[group] = (str(limit), limit.tier)
+        else:
+            self._limit_reason.pop(group, None)
+        if room is not None:
+            self._room_reason[shape] = (str(room), room.tier)
+        return group, shape
+
     def _job(self, state: ClusterState, job: JobId, now: Instant) -> JobStatus | None:
         row, before = state.jobs.row_of.get(job), self._jobs.get(job)
         if row is not None:
             status = live_status(state, row, now)
             if status.phase is JobPhase.QUEUED:
-                group = state.jobs.group_of(row)
-                if group.reason is not None:
-                    self._group_reason[group.row] = (str(group.reason), group.reason.tier)
-                self._group_of[job] = group.row
+                self._group_of[job] = self._reason(state, int(state.jobs.group[row]))
             else:
                 self._group_of.pop(job, None)
             self._jobs[job], self._specs[job] = status, state.jobs.job(row)

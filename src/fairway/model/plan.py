@@ -70,9 +70,14 @@ Action = Start | Stop | Hold | Release | Unplaced
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A batch of actions, in the order in which they were decided. An empty plan is false."""
+    """A batch of actions, in the order in which they were decided.
+
+    ``tried``: every job that might have started was tried; those that still wait are refused until something changes.
+    A plan that says nothing is false.
+    """
 
     actions: tuple[Action, ...] = ()
+    tried: bool = False
 
     def __bool__(self) -> bool:
-        return bool(self.actions)
+        return self.tried or bool(self.actions)

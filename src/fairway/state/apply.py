@@ -12,7 +12,7 @@ from fairway.model import facts as f
 from fairway.model.ids import AttemptId, ExecutorId, JobId, ServiceId
 from fairway.model.phases import Cause, JobPhase, Reach
 from fairway.model.plan import Hold, Release, Start, Stop, Unplaced
-from fairway.model.reasons import Asked, OverLimit, WaitingUntil, Yielding
+from fairway.model.reasons import Asked, WaitingUntil, Yielding
 from fairway.model.time import Instant
 from fairway.state import lifecycle
 from fairway.state.cluster import ClusterState, Decision
@@ -23,14 +23,14 @@ from fairway.state.services import remove_service, set_service
 def apply(state: ClusterState, facts: f.Facts) -> None:
     """Believe a batch of facts at ``facts.now``; time that steps back counts as standing still."""
     state.now = max(state.now, facts.now)
-    _pass_time(state)
     for fact in facts.items:
         _APPLY[type(fact)](state, fact)
+    _pass_time(state)  # last: nothing is due when the next decision is made, so a ruling blocks only what was tried
     if state.roomier:
         state.groups.wake_for_room(state.nodes, state.roomier)
         state.roomier.clear()
     if state.lighter:
-        state.groups.wake_for_queue(state.lighter)
+        state.groups.wake_for_queues(state.queues, state.lighter)
         state.lighter.clear()
 
 
@@ -215,7 +215,15 @@ def _epoch_began(state: ClusterState, fact: f.EpochBegan) -> None:
 
 
 def _ruled(state: ClusterState, fact: f.Ruled) -> None:
+    later: list[Stop | Release] = []
     for action in fact.plan.actions:
+        if isinstance(action, Stop | Release):
+            later.append(action)
+        else:
+            _RULE[type(action)](state, action)
+    if fact.plan.tried:
+        state.groups.settle()
+    for action in later:  # whom they put in line again has not been tried
         _RULE[type(action)](state, action)
 
 
@@ -272,11 +280,10 @@ def _unplaced(state: ClusterState, action: Unplaced) -> None:
     if isinstance(action.reason, (WaitingUntil, Yielding)):
         state.jobs.reason[row] = action.reason
     else:
-        blocker = state.queues.row_of[action.reason.queue] if isinstance(action.reason, OverLimit) else -1
-        group = state.jobs.group_of(row)
-        if group.reason is None or type(group.reason) is not type(action.reason):
+        groups, group = state.groups, int(state.jobs.group[row])
+        if type(groups.reason(group)) is not type(action.reason):
             state.news.decisions.append(Decision(action.job, state.now, action.reason))
-        state.groups.block(group, action.reason, blocker)
+        groups.tell(group, action.reason)
     state.news.jobs[action.job] = None
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from fairway.model.phases import JobPhase, Reach
 from fairway.model.resources import WHOLE
 from fairway.state.cluster import ClusterState
-from fairway.state.groups import order_key
+from fairway.state.groups import shape_of
 from fairway.state.jobs import task_need
 
 
@@ -73,21 +73,25 @@ def _queues(state: ClusterState) -> list[str]:
 
 
 def _lines(state: ClusterState) -> list[str]:
-    jobs, wrong = state.jobs, list[str]()
-    in_line = {row for group in state.groups.groups for _, row in group.line}
+    jobs, groups, wrong = state.jobs, state.groups, list[str]()
+    pending: Counter[int] = Counter()
     for row in jobs.rows():
-        name, phase = jobs.id_of(row), jobs.phase_of(row)
-        held = jobs.hold[row] is not None
-        if (phase is JobPhase.QUEUED and not held) != (row in in_line):
-            wrong.append(f"job {name}: {phase}, {'held' if held else 'not held'}, in line: {row in in_line}")
+        name, phase, job = jobs.id_of(row), jobs.phase_of(row), jobs.job(row)
+        held, in_line = jobs.hold[row] is not None, bool(jobs.in_line[row])
+        pending[int(jobs.group[row])] += in_line
+        if (phase is JobPhase.QUEUED and not held) != in_line:
+            wrong.append(f"job {name}: {phase}, {'held' if held else 'not held'}, in line: {in_line}")
         if held != (name in state.held):
             wrong.append(f"job {name}: hold and held disagree")
-        key = (order_key(jobs.job(row), int(jobs.ordinal[row])), row)
-        if row in in_line and key not in jobs.group_of(row).line:
-            wrong.append(f"job {name}: stands at the wrong place in line")
-    for group in state.groups.groups:
-        if (group.row in state.groups.ready) != (bool(group.line) and not group.blocked):
-            wrong.append(f"group {group.row}: ready is stale")
+        key = (groups.shapes.row_of[shape_of(job)], state.queues.row_of[job.queue], int(job.priority.cls))
+        if groups.keys[int(jobs.group[row])] != key:
+            wrong.append(f"job {name}: is in the wrong group")
+    for row in range(groups.height):
+        if groups.pending[row] != pending[row]:
+            wrong.append(f"group {row}: pending {groups.pending[row]} but recomputed {pending[row]}")
+    ready = sum(count for row, count in pending.items() if not groups.blocked[row])
+    if groups.ready != ready:
+        wrong.append(f"groups: ready {groups.ready} but recomputed {ready}")
     return wrong
 
 

@@ -21,7 +21,7 @@ from fairway.model.service import Service
 from fairway.model.time import Instant
 from fairway.state.cluster import ClusterState, EndedJob
 from fairway.state.frames import decode_value, encode_value
-from fairway.state.groups import Shape, order_key, shape_of
+from fairway.state.groups import Shape, shape_of
 from fairway.state.jobs import placed_sums, task_need
 
 FORMAT = 1
@@ -67,15 +67,22 @@ class JobRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class GroupRecord:
-    """What is known of a group beyond its members."""
+class ShapeRecord:
+    """A shape, and why it found no room."""
 
     shape: Shape
+    reason: Refusal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GroupRecord:
+    """What is known of a group beyond its members; ``shape`` is its place in ``Dump.shapes``."""
+
+    shape: int
     queue: QueueId
     cls: PriorityClass
-    blocked: bool
-    blocker: QueueId | None
-    reason: Refusal | None
+    blocked: bool = False
+    limit_reason: Refusal | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +93,7 @@ class Dump:
     now: Instant
     epoch: int
     ordinal: int
-    types: tuple[str, ...]
+    kinds: tuple[tuple[str, int], ...]
     executors: tuple[ExecutorId, ...]
     node_ids: tuple[NodeId | None, ...]
     node_free: tuple[int, ...]
@@ -95,6 +102,7 @@ class Dump:
     job_ids: tuple[JobId | None, ...]
     job_free: tuple[int, ...]
     jobs: tuple[JobRecord, ...]
+    shapes: tuple[ShapeRecord, ...]
     groups: tuple[GroupRecord, ...]
     strays: tuple[tuple[AttemptId, ExecutorId], ...]
     overdue: tuple[JobId, ...]
@@ -117,13 +125,13 @@ def digest(state: ClusterState) -> str:
 
 
 def _record(state: ClusterState) -> Dump:
-    nodes, queues, jobs = state.nodes, state.queues, state.jobs
+    nodes, queues, jobs, groups = state.nodes, state.queues, state.jobs, state.groups
     return Dump(
         format=FORMAT,
         now=state.now,
         epoch=state.epoch,
         ordinal=state.ordinal,
-        types=tuple(nodes.types),
+        kinds=tuple(nodes.kinds),
         executors=tuple(ExecutorId(name) for name in nodes.executors),
         node_ids=tuple(nodes.ids),
         node_free=tuple(nodes.free_rows),
@@ -132,12 +140,10 @@ def _record(state: ClusterState) -> Dump:
         job_ids=tuple(jobs.ids),
         job_free=tuple(jobs.free_rows),
         jobs=tuple(_job_record(state, row) for row in jobs.rows()),
+        shapes=tuple(map(ShapeRecord, groups.shapes.shapes, groups.shapes.reason)),
         groups=tuple(
-            GroupRecord(
-                g.shape, queues.id_of(g.queue), g.cls, g.blocked,
-                queues.id_of(g.blocker) if g.blocker >= 0 else None, g.reason,
-            )
-            for g in state.groups.groups
+            GroupRecord(shape, queues.id_of(queue), PriorityClass(cls), bool(groups.blocked[r]), groups.limit_reason[r])
+            for r, (shape, queue, cls) in enumerate(groups.keys)
         ),
         strays=tuple(sorted(state.strays.items())),
         overdue=tuple(sorted(state.overdue)),
@@ -178,12 +184,14 @@ def load(data: bytes) -> ClusterState:
         row = state.put_queue(record.spec)
         state.queues.spent[row] = record.spent
     _load_nodes(state, saved)
-    for group in saved.groups:
-        made = state.groups.get(group.shape, state.queues.row_of[group.queue], group.cls)
-        made.reason = group.reason
-        if group.blocked and group.reason is not None:
-            blocker = -1 if group.blocker is None else state.queues.row_of[group.blocker]
-            state.groups.block(made, group.reason, blocker)
+    groups = state.groups
+    for record in saved.shapes:
+        groups.shapes.reason[groups.shapes.get(record.shape)] = record.reason
+    for record in saved.groups:
+        row = groups.get(saved.shapes[record.shape].shape, state.queues.row_of[record.queue], record.cls)
+        groups.blocked[row] = record.blocked
+        if record.limit_reason is not None:
+            groups.tell(row, record.limit_reason)
     state.overdue = dict.fromkeys(saved.overdue)
     _load_jobs(state, saved)
     state.strays = dict(saved.strays)
@@ -197,7 +205,7 @@ def load(data: bytes) -> ClusterState:
 
 def _load_nodes(state: ClusterState, saved: Dump) -> None:
     nodes = state.nodes
-    nodes.types = {name: code for code, name in enumerate(saved.types)}
+    nodes.kinds = {kind: code for code, kind in enumerate(saved.kinds)}
     nodes.executors = {name: code for code, name in enumerate(saved.executors)}
     for record in saved.nodes:
         nodes.put(record.spec)
@@ -213,7 +221,7 @@ def _load_jobs(state: ClusterState, saved: Dump) -> None:
     jobs = state.jobs
     jobs.place_rows(list(saved.job_ids), list(saved.job_free))
     rows = len(jobs.ids)
-    jobs.spec, jobs.group, jobs.placement = [None] * rows, [None] * rows, [()] * rows
+    jobs.spec, jobs.placement = [None] * rows, [()] * rows
     jobs.stop, jobs.reason, jobs.hold, jobs.last_end = [None] * rows, [None] * rows, [None] * rows, [None] * rows
     jobs.written_off = [()] * rows
     for record in saved.jobs:
@@ -224,7 +232,7 @@ def _load_job(state: ClusterState, record: JobRecord) -> None:
     jobs, row, job = state.jobs, record.row, record.spec
     queue = state.queues.row_of[job.queue]
     group = state.groups.get(shape_of(job), queue, job.priority.cls)
-    jobs.fill(row, job, group)
+    jobs.fill(row, job, queue, group)
     for name, value in zip(_NUMBERS, record.numbers, strict=True):
         getattr(jobs, name)[row] = value
     jobs.spent[row] = record.spent
@@ -245,9 +253,8 @@ def _load_job(state: ClusterState, record: JobRecord) -> None:
     if record.hold is not None:
         state.held[job.id] = None
     elif phase is JobPhase.QUEUED:
-        group.line.add((order_key(job, int(jobs.ordinal[row])), row))
-        if not group.blocked:
-            state.groups.ready[group.row] = None
+        jobs.in_line[row] = True
+        state.groups.count(group, 1)
     elif phase is JobPhase.WAITING:
         state.set_timer(Instant(int(jobs.release_at[row])), "release", job.id, int(jobs.attempt[row]))
     elif phase is JobPhase.RUNNING and job.max_runtime is not None and job.id not in state.overdue:

@@ -1,16 +1,22 @@
-"""Pending work as equivalence classes: jobs that are equal in all that matters wait, and are refused, as one group."""
+"""Pending work as equivalence classes: jobs that are equal in all that matters wait, and are refused, as one group.
+
+Two levels. A *shape* is what a job's tasks need; whether it finds room is the same for every job of the shape. A
+*group* is a shape in a queue with a priority class; whether a limit stops it is the same for every job of the group. A
+decision tries every group that is *ready*. Its plan then settles them: what still waits has been refused, and is
+*blocked* until something happens that could change this.
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
-from sortedcontainers import SortedList
 
 from fairway.model.job import Job, PriorityClass
-from fairway.model.reasons import Refusal
+from fairway.model.reasons import OverLimit, Refusal
 from fairway.model.resources import FLAT, Request
 from fairway.state.columns import Bools, Ints
-from fairway.state.tables import NO_LIMIT, NodeTable
+from fairway.state.tables import SUMS, NodeTable, QueueTable
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +39,16 @@ class Shape:
         """The same of the smallest start."""
         return _shape_sums((request, least) for request, _, least in self.roles)
 
+    @property
+    def single(self) -> bool:
+        """True for a job of one task."""
+        return len(self.roles) == 1 and self.roles[0][1] == 1
+
+    @property
+    def elastic(self) -> bool:
+        """True when a role may start with fewer tasks than it would like."""
+        return any(least < count for _, count, least in self.roles)
+
     def __str__(self) -> str:
         return " and ".join(f"{count} x ({r})" if count > 1 else str(r) for r, count, _ in self.roles)
 
@@ -51,106 +67,154 @@ def shape_of(job: Job) -> Shape:
     return Shape(tuple((role.request, role.count, role.least) for role in job.roles))
 
 
-def order_key(job: Job, ordinal: int) -> tuple[int, int, int, int]:
-    """Where a job stands in line: priority class and number, then deadline (EDF), then submission."""
-    return (job.priority.cls, -job.priority.number, job.deadline if job.deadline is not None else NO_LIMIT, ordinal)
-
-
-class Group:
-    """Pending jobs that are equal in all that decides whether one starts: shape, queue, priority class.
-
-    ``blocked`` means: the first was tried and did not fit, and nothing has happened since that could change this.
-    """
-
-    __slots__ = ("blocked", "blocker", "cls", "line", "queue", "reason", "row", "shape")
-
-    def __init__(self, row: int, shape: Shape, queue: int, cls: PriorityClass) -> None:
-        self.row = row
-        self.shape = shape
-        self.queue = queue
-        self.cls = cls
-        self.line: SortedList[tuple[tuple[int, int, int, int], int]] = SortedList()
-        """(order key, job row) of every pending job, first first."""
-        self.blocked = False
-        self.blocker = -1
-        """Row of the queue whose limit blocks; -1 when it waits for room."""
-        self.reason: Refusal | None = None
-
-
-GroupKey = tuple[Shape, int, int]
-
-
-class GroupTable:
-    """Groups by key, and the columns that tell which blocked ones a freed node could wake. Shapes (G,), flat (G, 4)."""
+class ShapeTable:
+    """Every shape ever pending. Columns (S,), ``flat`` (S, 4): the least that any task of the shape needs."""
 
     def __init__(self) -> None:
-        self.row_of: dict[GroupKey, int] = {}
-        self.groups: list[Group] = []
-        self.ready: dict[int, None] = {}
-        """Rows with pending jobs that are not blocked, in the order in which they became so."""
+        self.row_of: dict[Shape, int] = {}
+        self.shapes: list[Shape] = []
+        self.reason: list[Refusal | None] = []
+        """Why jobs of this shape found no room when they were last told."""
         self.flat: Ints = np.zeros((16, len(FLAT)), np.int64)
         self.whole: Ints = np.zeros(16, np.int64)
         self.share: Ints = np.zeros(16, np.int64)
-        self.waits_room: Bools = np.zeros(16, np.bool_)
-        self.preempts: Bools = np.zeros(16, np.bool_)
+        self.tasks: Ints = np.zeros(16, np.int64)
+        """Tasks of a full start."""
+        self.sums: Ints = np.zeros((16, len(SUMS)), np.int64)
+        """What a full start takes, in ``SUMS`` order."""
 
-    def get(self, shape: Shape, queue: int, cls: PriorityClass) -> Group:
-        """The group of a key, made on first use."""
-        key = (shape, queue, int(cls))
-        row = self.row_of.get(key)
+    def get(self, shape: Shape) -> int:
+        """The row of a shape, made on first use."""
+        row = self.row_of.get(shape)
         if row is not None:
-            return self.groups[row]
-        row = len(self.groups)
-        if row == len(self.whole):
-            for name in ("flat", "whole", "share", "waits_room", "preempts"):
-                old = getattr(self, name)
-                setattr(self, name, np.concatenate([old, np.zeros_like(old)]))
-        group = Group(row, shape, queue, cls)
-        self.groups.append(group)
-        self.row_of[key] = row
+            return row
+        row = len(self.shapes)
+        _grow(self, ("flat", "whole", "share", "tasks", "sums"), row)
         requests = [request for request, _, _ in shape.roles]
         self.flat[row] = np.min([request.flat for request in requests], axis=0)
         self.whole[row] = min(0 if r.fractional else r.gpus for r in requests)
         self.share[row] = min(least_share(r) for r in requests)
-        self.preempts[row] = cls.may_preempt
-        return group
+        self.tasks[row], self.sums[row] = sum(count for _, count, _ in shape.roles), shape.sums
+        self.shapes.append(shape)
+        self.reason.append(None)
+        self.row_of[shape] = row
+        return row
 
-    def block(self, group: Group, reason: Refusal, blocker: int) -> None:
-        """Nothing of this group starts until something changes."""
-        group.blocked, group.blocker, group.reason = True, blocker, reason
-        self.waits_room[group.row] = blocker < 0
-        self.ready.pop(group.row, None)
+    def fitting(self, flat: Ints, whole: Ints, share: Ints) -> Bools:
+        """(S,) whether a task of each shape fits one of F nodes. ``flat`` is (F, 4); ``whole``, ``share`` are (F,)."""
+        height = len(self.shapes)
+        ok = (self.whole[:height] <= whole.reshape(-1, 1)) & (self.share[:height] <= share.reshape(-1, 1))
+        for column in range(len(FLAT)):
+            ok &= self.flat[:height, column] <= flat[:, column].reshape(-1, 1)
+        return ok.max(axis=0, initial=False)
 
-    def unblock(self, row: int) -> None:
-        """Try this group again."""
-        group = self.groups[row]
-        group.blocked, group.blocker = False, -1
-        self.waits_room[row] = False
-        if group.line:
-            self.ready[row] = None
+
+GroupKey = tuple[int, int, int]
+
+
+class Group(NamedTuple):
+    """What the jobs of a group have in common: shape, queue row, class."""
+
+    shape: Shape
+    queue: int
+    cls: PriorityClass
+
+
+class GroupTable:
+    """Groups by (shape row, queue row, class). Columns (G,)."""
+
+    def __init__(self) -> None:
+        self.shapes = ShapeTable()
+        self.row_of: dict[GroupKey, int] = {}
+        self.keys: list[GroupKey] = []
+        self.limit_reason: list[Refusal | None] = []
+        """Which limit held the group back when it was last tried; None when it was room, or nothing."""
+        self.shape: Ints = np.zeros(16, np.int64)
+        self.queue: Ints = np.zeros(16, np.int64)
+        self.preempts: Bools = np.zeros(16, np.bool_)
+        self.blocked: Bools = np.zeros(16, np.bool_)
+        """Tried and refused, and nothing has happened since that could change this."""
+        self.limited: Bools = np.zeros(16, np.bool_)
+        """Derived: has a ``limit_reason``."""
+        self.pending: Ints = np.zeros(16, np.int64)
+        """Derived: jobs in line."""
+        self.ready = 0
+        """Derived: jobs in line of groups that are not blocked."""
+
+    @property
+    def height(self) -> int:
+        """Groups known."""
+        return len(self.keys)
+
+    def get(self, shape: Shape, queue: int, cls: PriorityClass) -> int:
+        """The row of a group, made on first use."""
+        key = (self.shapes.get(shape), queue, int(cls))
+        row = self.row_of.get(key)
+        if row is not None:
+            return row
+        row = len(self.keys)
+        _grow(self, ("shape", "queue", "preempts", "blocked", "limited", "pending"), row)
+        self.shape[row], self.queue[row], self.preempts[row] = key[0], queue, cls.may_preempt
+        self.keys.append(key)
+        self.limit_reason.append(None)
+        self.row_of[key] = row
+        return row
+
+    def group(self, row: int) -> Group:
+        """What the jobs of a group have in common."""
+        shape, queue, cls = self.keys[row]
+        return Group(self.shapes.shapes[shape], queue, PriorityClass(cls))
+
+    def reason(self, row: int) -> Refusal | None:
+        """Why the group's jobs wait, as last told."""
+        return self.limit_reason[row] or self.shapes.reason[self.keys[row][0]]
+
+    def tell(self, row: int, reason: Refusal) -> None:
+        """Keep why a group was refused: for the group when a limit did it, else for everybody of its shape."""
+        self.limited[row] = isinstance(reason, OverLimit)
+        self.limit_reason[row] = reason if self.limited[row] else None
+        if not self.limited[row]:
+            self.shapes.reason[self.keys[row][0]] = reason
+
+    def count(self, row: int, sign: int) -> None:
+        """A job has joined (1) or left (-1) the line."""
+        self.pending[row] += sign
+        if not self.blocked[row]:
+            self.ready += sign
+
+    def settle(self) -> None:
+        """Every ready group has been tried: those with jobs left in line have been refused."""
+        if self.ready:
+            self.blocked[: self.height] |= self.pending[: self.height] > 0
+            self.ready = 0
 
     def wake_for_room(self, nodes: NodeTable, rows: Iterable[int]) -> None:
         """Unblock every group of which a task could fit a node that has gained room.
 
         A group that may preempt wakes when a task could fit the whole node: what was freed there may be what it lacked.
         """
-        for node in rows:
-            if not nodes.placeable[node]:
-                continue
-            height = len(self.groups)
-            # Below zero where a node shrank: that stops only who needs some of it.
-            fits = (self.flat[:height] <= np.maximum(nodes.free[node], 0)).all(axis=1)
-            fits &= (self.whole[:height] <= nodes.idle[node]) & (self.share[:height] <= nodes.share_max[node])
-            could = (self.flat[:height] <= nodes.total[node]).all(axis=1) & self.preempts[:height]
-            could &= self.whole[:height] <= nodes.gpu_count[node]
-            for row in np.flatnonzero((fits | could) & self.waits_room[:height]).tolist():
-                self.unblock(row)
+        at = np.fromiter((row for row in rows if nodes.placeable[row]), np.int64)
+        if not len(at) or not self.keys:
+            return
+        shape, preempts = self.shape[: self.height], self.preempts[: self.height]
+        # Below zero where a node shrank: that stops only who needs some of it.
+        woken = self.shapes.fitting(np.maximum(nodes.free[at], 0), nodes.idle[at], nodes.share_max[at])[shape]
+        if preempts.any():
+            could = self.shapes.fitting(nodes.total[at], nodes.gpu_count[at], nodes.gpu_count[at] * 1000)
+            woken |= could[shape] & preempts
+        self.wake(woken)
 
-    def wake_for_queue(self, queues: set[int]) -> None:
-        """Unblock every group held back by the limit of one of these queues."""
-        for group in self.groups:
-            if group.blocked and group.blocker in queues:
-                self.unblock(group.row)
+    def wake_for_queues(self, queues: QueueTable, rows: Iterable[int]) -> None:
+        """Unblock every group in or below one of these queues."""
+        below: Bools = np.any(np.isin(queues.path, list(rows)), axis=1)
+        self.wake(below[self.queue[: self.height]])
+
+    def wake(self, woken: Bools) -> None:
+        """Try these groups again. ``woken`` is (G,)."""
+        blocked = self.blocked[: self.height]
+        woken = woken & blocked
+        self.ready += int(self.pending[: self.height][woken].sum())
+        blocked[woken] = False
 
 
 def least_share(request: Request) -> int:
@@ -158,3 +222,11 @@ def least_share(request: Request) -> int:
     if not request.gpus:
         return 0
     return 1 if request.gpu_memory_mib else request.gpu_milli
+
+
+def _grow(table: Any, names: tuple[str, ...], row: int) -> None:
+    """Double the named columns of a table when ``row`` is beyond them."""
+    for name in names:
+        old = getattr(table, name)
+        if row == len(old):
+            setattr(table, name, np.concatenate([old, np.zeros_like(old)]))

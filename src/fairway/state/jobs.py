@@ -8,9 +8,8 @@ from fairway.model.job import Job
 from fairway.model.phases import Cause, JobPhase
 from fairway.model.plan import Hold, Placement, TaskPlacement
 from fairway.model.reasons import Refusal, StopReason
-from fairway.state.columns import Floats, Ints, Table
-from fairway.state.groups import Group
-from fairway.state.tables import CPU, MEMORY, SUMS
+from fairway.state.columns import Bools, Floats, Ints, Table
+from fairway.state.tables import CPU, MEMORY, NO_LIMIT, SUMS
 
 PHASES: tuple[JobPhase, ...] = tuple(JobPhase)
 PHASE_CODE: dict[JobPhase, int] = {phase: code for code, phase in enumerate(PHASES)}
@@ -22,7 +21,11 @@ class JobTable(Table[JobId]):
     COLUMNS = (
         ("phase", np.int64, 0),
         ("queue", np.int64, 0),
+        ("group", np.int64, 0),
+        ("in_line", np.bool_, 0),
         ("cls", np.int64, 0),
+        ("number", np.int64, 0),
+        ("deadline", np.int64, 0),
         ("ordinal", np.int64, 0),
         ("attempt", np.int64, 0),
         ("failures", np.int64, 0),
@@ -44,7 +47,14 @@ class JobTable(Table[JobId]):
     phase: Ints
     """Index in ``PHASES``."""
     queue: Ints
+    group: Ints
+    """The group a job belongs to while it is pending."""
+    in_line: Bools
+    """Queued, and not holding room already."""
     cls: Ints
+    number: Ints
+    deadline: Ints
+    """``NO_LIMIT`` for none."""
     ordinal: Ints
     """Place in line by submission; kept over preemption."""
     attempt: Ints
@@ -74,7 +84,6 @@ class JobTable(Table[JobId]):
     def __init__(self) -> None:
         super().__init__()
         self.spec: list[Job | None] = []
-        self.group: list[Group | None] = []
         self.placement: list[Placement] = []
         self.stop: list[tuple[Cause, StopReason | None] | None] = []
         """(cause, reason) of a requested stop of the current attempt."""
@@ -85,21 +94,22 @@ class JobTable(Table[JobId]):
         self.written_off: list[tuple[int, ...]] = []
         """Attempts that were given up without their executor's word: they may turn out to have succeeded."""
 
-    def put(self, job: Job, group: Group, ordinal: int) -> int:
+    def put(self, job: Job, queue: int, group: int, ordinal: int) -> int:
         """Add a job; returns its row."""
         row = self.add(job.id)
-        self.fill(row, job, group)
+        self.fill(row, job, queue, group)
         self.ordinal[row] = ordinal
         return row
 
-    def fill(self, row: int, job: Job, group: Group) -> None:
+    def fill(self, row: int, job: Job, queue: int, group: int) -> None:
         """Set what follows from the spec in a row of its own; everything else is as for a job just submitted."""
         here = slice(row, row + 1)
-        self.spec[here], self.group[here], self.placement[here] = [job], [group], [()]
+        self.spec[here], self.placement[here] = [job], [()]
         self.stop[here], self.reason[here], self.hold[here], self.last_end[here] = [None], [None], [None], [None]
         self.written_off[here] = [()]
-        self.queue[row] = group.queue
-        self.cls[row] = job.priority.cls
+        self.queue[row], self.group[row] = queue, group
+        self.cls[row], self.number[row] = job.priority.cls, job.priority.number
+        self.deadline[row] = NO_LIMIT if job.deadline is None else job.deadline
 
     def job(self, row: int) -> Job:
         """The spec in a row that is in use."""
@@ -107,13 +117,6 @@ class JobTable(Table[JobId]):
         if spec is None:
             raise KeyError(f"job row {row} is free")
         return spec
-
-    def group_of(self, row: int) -> Group:
-        """The group a job belongs to while it is pending."""
-        group = self.group[row]
-        if group is None:
-            raise KeyError(f"job row {row} is free")
-        return group
 
     def phase_of(self, row: int) -> JobPhase:
         """The phase as a name."""

@@ -13,7 +13,7 @@ from fairway.model.queue import Queue
 from fairway.model.reasons import PreemptedBy, StopReason, WaitingUntil, Yielding
 from fairway.model.time import Instant, later
 from fairway.state.cluster import KEEP_ENDED, ClusterState, EndedAttempt, EndedJob
-from fairway.state.groups import order_key, shape_of
+from fairway.state.groups import shape_of
 from fairway.state.jobs import PHASE_CODE, task_need
 
 YIELD_EXIT = 75
@@ -28,7 +28,7 @@ def submit(state: ClusterState, job: Job) -> None:
     if queue is None:
         queue = state.put_queue(Queue(job.queue))
     group = state.groups.get(shape_of(job), queue, job.priority.cls)
-    row = state.jobs.put(job, group, state.ordinal)
+    row = state.jobs.put(job, queue, group, state.ordinal)
     state.ordinal += 1
     state.jobs.queued_at[row] = state.now
     state.queues.pending[queue] += 1
@@ -51,20 +51,16 @@ def enqueue(state: ClusterState, row: int) -> None:
     jobs = state.jobs
     if isinstance(jobs.reason[row], WaitingUntil):
         jobs.reason[row] = None
-    group = jobs.group_of(row)
-    group.line.add((order_key(jobs.job(row), int(jobs.ordinal[row])), row))
-    if not group.blocked:
-        state.groups.ready[group.row] = None
+    jobs.in_line[row] = True
+    state.groups.count(int(jobs.group[row]), 1)
     set_phase(state, row, JobPhase.QUEUED)
 
 
 def leave_line(state: ClusterState, row: int) -> None:
     """Take a job out of the line, if it stands there."""
-    jobs = state.jobs
-    group = jobs.group_of(row)
-    group.line.discard((order_key(jobs.job(row), int(jobs.ordinal[row])), row))
-    if not group.line:
-        state.groups.ready.pop(group.row, None)
+    if state.jobs.in_line[row]:
+        state.jobs.in_line[row] = False
+        state.groups.count(int(state.jobs.group[row]), -1)
 
 
 def set_phase(state: ClusterState, row: int, phase: JobPhase) -> None:
@@ -292,6 +288,6 @@ def finish(state: ClusterState, row: int, phase: JobPhase, outcome: Outcome) -> 
         int(jobs.step[row]), int(jobs.total_steps[row]), jobs.written_off[row],
     )  # fmt: skip
     jobs.remove(job.id)
-    jobs.spec[row] = jobs.group[row] = None
+    jobs.spec[row] = None
     if len(state.ended) > KEEP_ENDED:
         del state.ended[next(iter(state.ended))]

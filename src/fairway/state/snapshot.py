@@ -53,6 +53,8 @@ class Trial:
         self.gpu_free: Ints = nodes.gpu_free[:height].copy()
         self.used: Ints = snap.queues.used[: snap.queues.height].copy()
         self._above = snap.queues.above
+        self.touched: set[int] = set()
+        """Nodes written since somebody last cleared it."""
         self._log: list[tuple[int, tuple[int, ...], tuple[int, ...], int]] = []
         self._queue_log: list[tuple[int, tuple[int, ...]]] = []
 
@@ -81,6 +83,7 @@ class Trial:
 
     def _add(self, node: int, flat: tuple[int, ...], devices: tuple[int, ...], milli: int) -> None:
         self.free[node] -= flat
+        self.touched.add(node)
         if devices:
             column = self.device_free[node]
             for device in devices:

@@ -26,7 +26,7 @@ class NodeTable(Table[NodeId]):
         ("free", np.int64, len(FLAT)),
         ("gpu_count", np.int64, 0),
         ("gpu_memory", np.int64, 0),
-        ("gpu_type", np.int64, 0),
+        ("kind", np.int64, 0),
         ("executor", np.int64, 0),
         ("placeable", np.bool_, 0),
         ("idle", np.int64, 0),
@@ -38,8 +38,8 @@ class NodeTable(Table[NodeId]):
     """Derived: total less what live attempts take. Negative only when a node shrank under its work."""
     gpu_count: Ints
     gpu_memory: Ints
-    gpu_type: Ints
-    """Code in ``types``."""
+    kind: Ints
+    """Code in ``kinds``: device type and memory."""
     executor: Ints
     """Code in ``executors``."""
     placeable: Bools
@@ -60,7 +60,7 @@ class NodeTable(Table[NodeId]):
         """Jobs whose live attempt has a task here, in order of placement."""
         self.device_free: Ints = np.zeros((16, 8), np.int64)
         """Derived, (N, D): free milli-GPUs of each device; 0 beyond the node's last."""
-        self.types: dict[str, int] = {}
+        self.kinds: dict[tuple[str, int], int] = {}
         self.executors: dict[str, int] = {}
         self._largest: tuple[tuple[int, ...], int] | None = None
 
@@ -92,7 +92,7 @@ class NodeTable(Table[NodeId]):
         self.free[row] = self.total[row] - used_flat
         self.gpu_count[row] = node.gpus
         self.gpu_memory[row] = node.gpu_memory_mib
-        self.gpu_type[row] = self.types.setdefault(node.gpu_type, len(self.types))
+        self.kind[row] = self.kinds.setdefault((node.gpu_type, node.gpu_memory_mib), len(self.kinds))
         self.executor[row] = self.executors.setdefault(node.executor, len(self.executors))
         self.device_free[row] = self._whole(row)
         self.device_free[row, : len(used_devices)] -= used_devices
@@ -179,6 +179,17 @@ class QueueTable(Table[QueueId]):
         self.spec: list[Queue] = []
         self.above: list[list[int]] = []
         """The row itself and every row above it."""
+        self._path: Ints | None = None
+
+    @property
+    def path(self) -> Ints:
+        """(Q, depth): the rows from the root down to each queue itself, padded with -1."""
+        if self._path is None:
+            depth = max(len(above) for above in self.above)
+            self._path = np.full((self.height, depth), -1, np.int64)
+            for row, above in enumerate(self.above):
+                self._path[row, : len(above)] = above[::-1]
+        return self._path
 
     def put(self, queue: Queue, above: int) -> int:
         """Add a queue under row ``above``, or change its quota and limits. Returns the row."""
@@ -187,6 +198,7 @@ class QueueTable(Table[QueueId]):
             row = self.add(queue.id)
             self.spec.append(queue)
             self.above.append([row, *(self.above[above] if above >= 0 else [])])
+            self._path = None
         self.spec[row] = queue
         limit, quota = queue.limit, queue.quota
         for column, name in enumerate(SUMS):

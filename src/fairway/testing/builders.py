@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from fairway.decide.pipeline import decide
 from fairway.model.facts import (
     AttemptEnded,
@@ -188,8 +190,8 @@ class Rehearsal:
         """Why a job waits: its own reason, else its group's while that is blocked."""
         jobs = self.state.jobs
         row = jobs.row_of[JobId(job)]
-        group = jobs.group_of(row)
-        return jobs.reason[row] or (group.reason if group.blocked else None)
+        group = int(jobs.group[row])
+        return jobs.reason[row] or (self.state.groups.reason(group) if self.state.groups.blocked[group] else None)
 
     def problems(self) -> list[str]:
         """Every promise that the state breaks right now, as sentences; empty when all hold."""
@@ -242,10 +244,15 @@ def _silent(state: ClusterState) -> list[str]:
     jobs, wrong = state.jobs, list[str]()
     for row in jobs.rows():
         name, phase = jobs.id_of(row), jobs.phase_of(row)
-        group = jobs.group_of(row)
+        groups, group = state.groups, int(jobs.group[row])
         if phase is JobPhase.WAITING and jobs.reason[row] is None:
             wrong.append(f"job {name}: waits without a reason")
-        if phase is JobPhase.QUEUED and jobs.hold[row] is None and group.blocked and group.reason is None:
+        if (
+            phase is JobPhase.QUEUED
+            and jobs.hold[row] is None
+            and groups.blocked[group]
+            and groups.reason(group) is None
+        ):
             wrong.append(f"job {name}: is refused without a reason")
     return wrong
 
@@ -271,9 +278,8 @@ def _asleep(state: ClusterState, policy: Policy, now: list[Action]) -> list[str]
     nobody promises to notice; one role fits if and only if there is room. What a plan frees by a stop or a release it
     offers to the next one, once ``apply`` has woken everybody whom that concerns, so such plans are not compared.
     """
-    for group in state.groups.groups:
-        if len(group.shape.roles) == 1:
-            state.groups.unblock(group.row)
+    groups = state.groups
+    groups.wake(np.array([len(groups.group(row).shape.roles) == 1 for row in range(groups.height)], np.bool_))
     all_tried = effects(decide(snapshot(state), policy))
     if now == all_tried or any(isinstance(action, Stop | Release) for action in now):
         return []

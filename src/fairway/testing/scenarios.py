@@ -159,13 +159,15 @@ class Stage:
 
     def why(self, name: str) -> str:
         """Where a job stands, and why."""
-        jobs, job = self.state.jobs, JobId(name)
+        jobs, groups, job = self.state.jobs, self.state.groups, JobId(name)
         if job in self.state.ended:
             ended = self.state.ended[job]
             return f"{ended.phase}: {ended.outcome.message}".removesuffix(": ")
         row = jobs.row_of[job]
-        hold, group, phase = jobs.hold[row], jobs.group_of(row), jobs.phase_of(row)
-        reason = awaiting(hold) if hold else jobs.reason[row] or (group.reason if group.blocked else None)
+        hold, group, phase = jobs.hold[row], int(jobs.group[row]), jobs.phase_of(row)
+        reason = (
+            awaiting(hold) if hold else jobs.reason[row] or (groups.reason(group) if groups.blocked[group] else None)
+        )
         return str(phase) if phase.live or reason is None else f"{phase}: {reason}"
 
     def decide(self) -> Plan:
