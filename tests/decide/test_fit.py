@@ -145,5 +145,5 @@ def test_a_role_fits_exactly_when_one_executor_has_room(
 def test_weights_that_do_not_add_up_are_refused() -> None:
     with pytest.raises(InvalidField, match="add up to 1"):
         Weights(gpu=0.9)
-    with pytest.raises(InvalidField, match="at least 1"):
+    with pytest.raises(InvalidField, match="from 1"):
         Policy(max_victims=0)
