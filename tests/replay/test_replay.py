@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections.abc import Iterator
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -15,7 +15,8 @@ from fairway.adapters.stores.projection import Projection
 from fairway.adapters.stores.sqlite import SqliteStore
 from fairway.engine.recover import recover
 from fairway.state.check import check
-from fairway.state.codec import dump
+from fairway.state.cluster import ClusterState
+from fairway.state.codec import Dump, dump
 from fairway.state.frames import TAG, decode_value
 from tests.replay.record import UNIONS, beliefs, plain, sample
 
@@ -54,7 +55,15 @@ def test_a_recorded_checkpoint_stands_for_its_frames(store: SqliteStore) -> None
     newest = store.newest_checkpoint()
     assert newest is not None
     assert 0 < newest[0] < store.last
-    assert dump(recover(store).state) == dump(recover(store, from_start=True).state)
+    restored, replayed = recover(store).state, recover(store, from_start=True).state
+    assert _without_history(restored) == _without_history(replayed)
+
+
+def _without_history(state: ClusterState) -> Dump:
+    """What a checkpoint of any version keeps: the oldest ones have no run times, so only frames after them tell any."""
+    kept = decode_value(dump(state), Dump)
+    jobs = tuple(replace(job, history=-1, ran=0, pace=0.0) for job in kept.jobs)
+    return replace(kept, jobs=jobs, learned=0, kinds_of_work=())
 
 
 def test_a_recorded_journal_fills_the_tables(store: SqliteStore, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from fairway.model.reasons import Asked, WaitingUntil, Yielding
 from fairway.model.time import Instant
 from fairway.state import lifecycle
 from fairway.state.cluster import ClusterState, Decision
+from fairway.state.history import pace
 from fairway.state.jobs import placed_sums, task_need
 from fairway.state.services import remove_service, set_service
 
@@ -246,6 +247,7 @@ def _start(state: ClusterState, action: Start) -> None:
         state.nodes.attempts[node][job_id] = None
         state.news.nodes[task.node] = None
     jobs.sums[row] = sums = placed_sums(job, action.placement)
+    jobs.pace[row] = pace(job, action.placement, state.nodes)
     state.queues.use(int(jobs.queue[row]), sums)
     lifecycle.set_phase(state, row, JobPhase.STARTING)
     state.unmet[job_id] = None

@@ -8,12 +8,13 @@ from fairway.model.phases import JobPhase, Reach
 from fairway.model.resources import WHOLE
 from fairway.state.cluster import ClusterState
 from fairway.state.groups import shape_of
+from fairway.state.history import pattern_of, size_of
 from fairway.state.jobs import task_need
 
 
 def check(state: ClusterState) -> list[str]:
     """Every broken invariant as a sentence; empty when all hold."""
-    return [*_nodes(state), *_queues(state), *_lines(state), *_attempts(state)]
+    return [*_nodes(state), *_queues(state), *_lines(state), *_attempts(state), *_history(state)]
 
 
 def _nodes(state: ClusterState) -> list[str]:
@@ -110,4 +111,25 @@ def _attempts(state: ClusterState) -> list[str]:
             wrong.append(f"job {name}: {phase}, unmet: {name in state.unmet}")
         if name in state.ended:
             wrong.append(f"job {name}: ended and alive")
+    return wrong
+
+
+def _history(state: ClusterState) -> list[str]:
+    history, wrong = state.history, list[str]()
+    refs = Counter(int(state.jobs.history[row]) for row in state.jobs.rows())
+    refs.update(history.row_of[kind[:-1]] for kind in history.kinds if kind)
+    for row, kind in enumerate(history.kinds):
+        name = "/".join(kind) or "(all)"
+        if history.refs[row] != refs[row]:
+            wrong.append(f"kind {name}: refs {history.refs[row]} but recomputed {refs[row]}")
+        if not np.array_equal(history.total[row], history.counts[row].sum(axis=1)):
+            wrong.append(f"kind {name}: total {history.total[row]} is stale")
+        if not np.array_equal(history.below[row], history.counts[row].cumsum(axis=1)):
+            wrong.append(f"kind {name}: cumulated counts are stale")
+        if kind and history.parent[row] != history.row_of[kind[:-1]]:
+            wrong.append(f"kind {name}: has the wrong parent")
+    for row in state.jobs.rows():
+        job, kind = state.jobs.job(row), history.kinds[int(state.jobs.history[row])]
+        if (size_of(shape_of(job)), job.user, pattern_of(job.name))[: len(kind)] != kind:
+            wrong.append(f"job {job.id}: is counted as the wrong kind of work")
     return wrong

@@ -19,6 +19,7 @@ from fairway.model.reasons import Refusal
 from fairway.model.service import Service
 from fairway.model.time import Instant
 from fairway.state.groups import GroupTable
+from fairway.state.history import RunTimes
 from fairway.state.jobs import JobTable
 from fairway.state.tables import NodeTable, QueueTable
 
@@ -107,6 +108,7 @@ class ClusterState:
         self.queues = QueueTable()
         self.jobs = JobTable()
         self.groups = GroupTable()
+        self.history = RunTimes()
         self.services: dict[ServiceId, Service] = {}
         self.replicas: dict[ServiceId, dict[JobId, None]] = {}
         self.pools: dict[PoolId, Pool] = {}

@@ -22,6 +22,7 @@ from fairway.model.time import Instant
 from fairway.state.cluster import ClusterState, EndedJob
 from fairway.state.frames import decode_value, encode_value
 from fairway.state.groups import Shape, shape_of
+from fairway.state.history import Kind, pace
 from fairway.state.jobs import placed_sums, task_need
 
 FORMAT = 1
@@ -64,6 +65,19 @@ class JobRecord:
     hold: Hold | None = None
     last_end: AttemptEnded | None = None
     written_off: tuple[int, ...] = ()
+    history: int = -1
+    """Row of its kind of work; -1 where the writer kept none."""
+    ran: int = 0
+    pace: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class KindRecord:
+    """A kind of work, and (bucket, count) pairs of how long it took and of how far estimates were off."""
+
+    kind: Kind
+    quiet_since: int
+    sketches: tuple[tuple[tuple[int, int], ...], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +126,8 @@ class Dump:
     pools: tuple[Pool, ...]
     ended: tuple[EndedJob, ...]
     policy: Policy = field(default_factory=Policy)
+    learned: int = 0
+    kinds_of_work: tuple[KindRecord, ...] = ()
 
 
 def dump(state: ClusterState) -> bytes:
@@ -153,6 +169,11 @@ def _record(state: ClusterState) -> Dump:
         pools=tuple(state.pools.values()),
         ended=tuple(state.ended.values()),
         policy=state.policy,
+        learned=state.history.learned,
+        kinds_of_work=tuple(
+            KindRecord(kind, int(state.history.quiet_since[row]), state.history.sketches(row))
+            for row, kind in enumerate(state.history.kinds)
+        ),
     )  # fmt: skip
 
 
@@ -171,6 +192,9 @@ def _job_record(state: ClusterState, row: int) -> JobRecord:
         hold=jobs.hold[row],
         last_end=jobs.last_end[row],
         written_off=jobs.written_off[row],
+        history=int(jobs.history[row]),
+        ran=int(jobs.ran[row]),
+        pace=float(jobs.pace[row]),
     )
 
 
@@ -193,6 +217,10 @@ def load(data: bytes) -> ClusterState:
         if record.limit_reason is not None:
             groups.tell(row, record.limit_reason)
     state.overdue = dict.fromkeys(saved.overdue)
+    state.history.learned = saved.learned
+    for record in saved.kinds_of_work:
+        state.history.put(record.kind, record.quiet_since, record.sketches)
+    state.history.tie()
     _load_jobs(state, saved)
     state.strays = dict(saved.strays)
     state.inventory_seq = dict(saved.inventory_seq)
@@ -245,6 +273,7 @@ def _load_job(state: ClusterState, record: JobRecord) -> None:
         state.nodes.take(node, task_need(job, task), task.devices, task.gpu_milli)
         state.nodes.attempts[node][job.id] = None
     jobs.sums[row] = sums = placed_sums(job, record.placement)
+    _load_history(state, record)
     state.queues.use(queue, sums)
     counted = state.queues.running if phase.live else state.queues.pending
     counted[queue] += 1
@@ -259,3 +288,15 @@ def _load_job(state: ClusterState, record: JobRecord) -> None:
         state.set_timer(Instant(int(jobs.release_at[row])), "release", job.id, int(jobs.attempt[row]))
     elif phase is JobPhase.RUNNING and job.max_runtime is not None and job.id not in state.overdue:
         state.set_timer(Instant(int(jobs.started_at[row]) + job.max_runtime), "limit", job.id, int(jobs.attempt[row]))
+
+
+def _load_history(state: ClusterState, record: JobRecord) -> None:
+    jobs, row, job = state.jobs, record.row, record.spec
+    if record.history < 0:
+        jobs.history[row] = state.history.enter(job, shape_of(job))
+    else:
+        jobs.history[row] = record.history
+        state.history.refs[record.history] += 1
+    jobs.ran[row] = record.ran
+    if record.placement:  # a writer that kept no pace left it at 0
+        jobs.pace[row] = record.pace or pace(job, record.placement, state.nodes)

@@ -43,6 +43,11 @@ class JobTable(Table[JobId]):
         ("sums", np.int64, len(SUMS)),
         ("spent", np.float64, len(SUMS)),
         ("lost", np.int64, 0),
+        ("history", np.int64, 0),
+        ("estimate", np.int64, 0),
+        ("longest", np.int64, 0),
+        ("ran", np.int64, 0),
+        ("pace", np.float64, 0),
     )
     phase: Ints
     """Index in ``PHASES``."""
@@ -80,6 +85,16 @@ class JobTable(Table[JobId]):
     """Resource-milliseconds of ended attempts, in ``SUMS`` order; floats as in ``QueueTable``."""
     lost: Ints
     """Milli-GPU milliseconds of work lost to preemption and lost nodes."""
+    history: Ints
+    """Row in ``RunTimes`` of the kind of work that it is."""
+    estimate: Ints
+    """What its user said it takes; 0 for nothing said, -1 for a service's replica, which has no end."""
+    longest: Ints
+    """Its ``max_runtime``; ``NO_LIMIT`` for none."""
+    ran: Ints
+    """Milliseconds of work at full pace that interrupted attempts have behind them and did not lose."""
+    pace: Floats
+    """How fast the live attempt works (``history.pace``); 0 without one."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -110,6 +125,8 @@ class JobTable(Table[JobId]):
         self.queue[row], self.group[row] = queue, group
         self.cls[row], self.number[row] = job.priority.cls, job.priority.number
         self.deadline[row] = NO_LIMIT if job.deadline is None else job.deadline
+        self.estimate[row] = -1 if job.service is not None else job.estimate or 0
+        self.longest[row] = NO_LIMIT if job.max_runtime is None else job.max_runtime
 
     def job(self, row: int) -> Job:
         """The spec in a row that is in use."""

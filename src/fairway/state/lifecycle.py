@@ -16,6 +16,8 @@ from fairway.state.cluster import KEEP_ENDED, ClusterState, EndedAttempt, EndedJ
 from fairway.state.groups import shape_of
 from fairway.state.jobs import PHASE_CODE, task_need
 
+OWN_ENDS = frozenset((Cause.SUCCEEDED, Cause.FAILED, Cause.TIMED_OUT, Cause.CANCELLED))
+"""Ends that tell how long such work holds its room: not those that came from outside."""
 YIELD_EXIT = 75
 """EX_TEMPFAIL: a program's word for "stopped at your request, not finished"."""
 
@@ -27,8 +29,10 @@ def submit(state: ClusterState, job: Job) -> None:
     queue = state.queues.row_of.get(job.queue)
     if queue is None:
         queue = state.put_queue(Queue(job.queue))
-    group = state.groups.get(shape_of(job), queue, job.priority.cls)
+    shape = shape_of(job)
+    group = state.groups.get(shape, queue, job.priority.cls)
     row = state.jobs.put(job, queue, group, state.ordinal)
+    state.jobs.history[row] = state.history.enter(job, shape)
     state.ordinal += 1
     state.jobs.queued_at[row] = state.now
     state.queues.pending[queue] += 1
@@ -205,6 +209,8 @@ def _record(state: ClusterState, row: int, fact: AttemptEnded, outcome: Outcome)
     if outcome.cause in (Cause.PREEMPTED, Cause.NODE_LOST, Cause.DRAINED) and started:
         lost = (ended - min(max(started, int(jobs.checkpoint_at[row])), ended)) * sums[2]
         jobs.lost[row] += lost
+    if started and job.service is None:
+        _learn(state, row, outcome.cause, Instant(started), ended)
     jobs.last_end[row] = AttemptEnded(fact.attempt, fact.executor, fact.seq, ended, outcome)
     state.news.attempts.append(
         EndedAttempt(
@@ -212,6 +218,18 @@ def _record(state: ClusterState, row: int, fact: AttemptEnded, outcome: Outcome)
             Instant(int(jobs.placed_at[row])), Instant(started) if started else None, ended, outcome, sums, lost,
         )
     )  # fmt: skip
+
+
+def _learn(state: ClusterState, row: int, cause: Cause, started: Instant, ended: Instant) -> None:
+    """Remember how long the work took when it has come to an end of its own; else keep what of it was not lost."""
+    jobs, pace = state.jobs, float(state.jobs.pace[row])
+    if cause in OWN_ENDS:
+        work = int(jobs.ran[row]) + (ended - started) * pace
+        state.history.learn(int(jobs.history[row]), work, jobs.job(row).estimate)
+        jobs.ran[row] = 0
+    else:
+        kept = min(max(started, int(jobs.checkpoint_at[row])), ended)
+        jobs.ran[row] += round((kept - started) * pace)
 
 
 def _free_room(state: ClusterState, row: int) -> None:
@@ -227,6 +245,7 @@ def _free_room(state: ClusterState, row: int) -> None:
     state.queues.use(queue, sums, sign=-1)
     state.lighter.update(state.queues.limited_above(queue))
     jobs.sums[row] = 0
+    jobs.pace[row] = 0
     jobs.placement[row] = ()
     state.unmet.pop(job.id, None)
     state.overdue.pop(job.id, None)
@@ -287,6 +306,7 @@ def finish(state: ClusterState, row: int, phase: JobPhase, outcome: Outcome) -> 
         (float(jobs.spent[row, 0]), float(jobs.spent[row, 1]), float(jobs.spent[row, 2])), int(jobs.lost[row]),
         int(jobs.step[row]), int(jobs.total_steps[row]), jobs.written_off[row],
     )  # fmt: skip
+    state.history.leave(int(jobs.history[row]))
     jobs.remove(job.id)
     jobs.spec[row] = None
     if len(state.ended) > KEEP_ENDED:

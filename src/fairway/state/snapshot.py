@@ -8,6 +8,7 @@ from fairway.model.time import Instant
 from fairway.state.cluster import ClusterState
 from fairway.state.columns import Ints
 from fairway.state.groups import GroupTable
+from fairway.state.history import RunTimes
 from fairway.state.jobs import JobTable
 from fairway.state.tables import NodeTable, QueueTable
 
@@ -28,6 +29,8 @@ class Snapshot:
     """Rows of jobs with a hold, first in line first."""
     overdue: tuple[int, ...]
     """Rows of running jobs past their ``max_runtime``."""
+    history: RunTimes
+    """How long work has taken."""
 
 
 def snapshot(state: ClusterState) -> Snapshot:
@@ -35,7 +38,9 @@ def snapshot(state: ClusterState) -> Snapshot:
     row_of, line = state.jobs.row_of, state.jobs
     held = sorted((row_of[job] for job in state.held), key=lambda row: (line.cls[row], line.ordinal[row]))
     overdue = sorted(row_of[job] for job in state.overdue)
-    return Snapshot(state.now, state.nodes, state.queues, state.jobs, state.groups, tuple(held), tuple(overdue))
+    return Snapshot(
+        state.now, state.nodes, state.queues, state.jobs, state.groups, tuple(held), tuple(overdue), state.history
+    )  # fmt: skip
 
 
 class Trial:
