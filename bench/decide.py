@@ -16,6 +16,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from fairway.decide.pipeline import decide
+from fairway.decide.warm import warm
 from fairway.model.facts import (
     AttemptEnded,
     AttemptStarted,
@@ -91,7 +92,7 @@ def run(gpus: int, pending: int, queues: int, cycles: int, churn: float, seed: i
     load, policy = Load(queues, seed), Policy()
     state = cluster(gpus, load)
     apply(state, Facts(Instant(2), tuple(JobSubmitted(load.job()) for _ in range(pending))))
-    _warm(policy)
+    warm()
     began = time.perf_counter()
     plan = decide(snapshot(state), policy)
     first = time.perf_counter() - began
@@ -125,14 +126,6 @@ def run(gpus: int, pending: int, queues: int, cycles: int, churn: float, seed: i
         "gangs_per_s": round(gangs / first),
         "rss_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
     }  # fmt: skip
-
-
-def _warm(policy: Policy) -> None:
-    """Load the kernels, as a control plane does in the background when it starts."""
-    load = Load(1, 1)
-    state = cluster(64, load)
-    apply(state, Facts(Instant(2), tuple(JobSubmitted(load.job()) for _ in range(100))))
-    decide(snapshot(state), policy)
 
 
 def _believe(state: ClusterState, plan: Plan, now: int, running: list[AttemptId]) -> None:

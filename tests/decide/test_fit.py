@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fairway.decide import fit, score
-from fairway.decide.gang import Fitted, _filling_order, place
+from fairway.decide.gang import Fitted, place
 from fairway.model.errors import InvalidField
 from fairway.model.policy import Policy, Weights
 from fairway.model.resources import Request
@@ -49,7 +49,7 @@ def test_a_task_gets_the_tightest_device_or_the_first_idle_ones(cluster: Cluster
 def test_the_best_fit_leaves_least_over(cluster: Cluster, request: Request) -> None:
     snap, trial = stage(cluster)
     rows = np.flatnonzero(fit.fits(snap.nodes, fit.free_capacity(snap, trial), request))
-    scores = score.best_fit(score.leftovers(snap, trial, request, rows), Weights())
+    scores = score.best_fit(score.leftovers(snap, trial, request, rows), score.scale(snap, Weights()))
     nodes = [used.node for used in cluster]
     for row, got in zip(rows.tolist(), scores.tolist(), strict=True):
         used = cluster[row]
@@ -71,39 +71,10 @@ def test_one_task_goes_to_the_fastest_type_and_there_to_the_first_of_the_best(
     assert isinstance(outcome, Fitted) == bool(len(rows))
     if isinstance(outcome, Fitted):
         _, before = stage(cluster)
-        scores = score.best_fit(score.leftovers(snap, before, request, rows), Weights())
+        scores = score.best_fit(score.leftovers(snap, before, request, rows), score.scale(snap, Weights()))
         speeds = [request.speed_on(cluster[row].node.gpu_type) if request.gpus else 1.0 for row in rows.tolist()]
         best = min(range(len(rows)), key=lambda i: (-speeds[i], scores[i], rows[i]))
         assert outcome.placement[0].node == cluster[int(rows[best])].node.id
-
-
-NODES = st.lists(st.tuples(st.sampled_from((0.5, 1.0)), st.integers(1, 5), st.integers(0, 3)), min_size=1, max_size=6)
-
-
-def plain_order(nodes: list[tuple[float, int, int]], count: int) -> list[int]:
-    """Fastest first, there those with most room, there the best fit; the rest goes to the best fit that can take it."""
-    line = sorted(range(len(nodes)), key=lambda i: (-nodes[i][0], -nodes[i][1], nodes[i][2], i))
-    chosen: list[int] = []
-    while line and count > 0:
-        speed, room, _ = nodes[line[0]]
-        if room > count:
-            able = [i for i in line if nodes[i][0] == speed and nodes[i][1] >= count]
-            return [*chosen, min(able, key=lambda i: (nodes[i][2], line.index(i)))]
-        chosen.append(line.pop(0))
-        count -= room
-    return chosen
-
-
-@given(NODES, st.integers(2, 20))
-def test_many_tasks_fill_nodes_in_the_plain_order(nodes: list[tuple[float, int, int]], count: int) -> None:
-    speed, room, scores = (np.array(column) for column in zip(*nodes, strict=True))
-    capped = np.minimum(room, count)
-    order = _filling_order(speed, capped, scores.astype(np.float64), count).tolist()
-    assert order == plain_order([(s, min(r, count), c) for s, r, c in nodes], count)
-    # Fewest nodes, where speed does not matter.
-    if len(set(speed.tolist())) == 1 and capped.sum() >= count:
-        most_first = sorted(capped.tolist(), reverse=True)
-        assert len(order) == next(n for n in range(1, len(nodes) + 1) if sum(most_first[:n]) >= count)
 
 
 @given(CLUSTERS, REQUESTS, st.integers(2, 6), st.integers(1, 6))

@@ -1,19 +1,17 @@
-"""The kernel against its plain twin: ``gang.place`` and the limits of ``admit``, job by job on a trial of its own."""
+"""The kernel against its plain twin: both walk the same line, each on a trial of its own."""
 
+import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fairway.decide import kernels_walk as kernel
-from fairway.decide.admit import over_limit
-from fairway.decide.gang import Fitted, place
 from fairway.decide.line import Line
 from fairway.decide.pipeline import decide
 from fairway.model.job import PriorityClass, Role
-from fairway.model.plan import Start
+from fairway.model.plan import Placement, Start
 from fairway.model.policy import Policy
+from fairway.model.reasons import Placed
 from fairway.model.resources import Request
-from fairway.state.groups import Shape
-from fairway.state.jobs import placed_sums
 from fairway.state.snapshot import Trial, snapshot
 from fairway.testing.builders import Rehearsal, a_job, a_node, a_queue, a_request, submitted
 
@@ -52,47 +50,45 @@ def rehearse(load: Loads, count: int = 1) -> Rehearsal:
     return it
 
 
+Outcome = tuple[list[tuple[int, Placement, Placed]], list[int], list[list[int]]]
+
+
+def outcome(it: Rehearsal, *, fast: bool) -> Outcome:
+    """What a walk does with the line: placements and reasons, what became of each job, and the trial after it."""
+    snap = snapshot(it.state)
+    trial = Trial(snap)
+    line = Line(snap, trial, Policy())
+    assert not list(line.walk_fast() if fast else line.walk_plainly()), "nothing here needs the caller"
+    columns = [
+        getattr(trial, name).tolist() for name in ("free", "device_free", "idle", "share_max", "gpu_free", "used")
+    ]
+    return sorted(line.placed(), key=lambda found: found[0]), line.answers.tolist(), columns
+
+
 @given(loads)
-def test_single_tasks_go_where_the_plain_twin_puts_them(load: Loads) -> None:
+def test_both_walks_do_the_same_with_single_tasks(load: Loads) -> None:
     it = rehearse(load)
-    snap, policy = snapshot(it.state), Policy()
-    trial, twin = Trial(snap), Trial(snap)
-    line = Line(snap, trial, policy)
-    assert not list(line.walk()), "nothing here needs the slow path"
-    got = {at: (placement, reason) for at, placement, reason in line.placed()}
-    for at, row in enumerate(line.rows.tolist()):
-        group = snap.groups.group(int(line.groups[at]))
-        if over_limit(snap, twin, group.queue, group.shape.sums):
-            assert line.answers[at] == kernel.OVER_LIMIT
-            continue
-        outcome = place(snap, twin, policy, group.shape)
-        assert isinstance(outcome, Fitted) == (at in got)
-        if isinstance(outcome, Fitted):
-            twin.charge(group.queue, placed_sums(snap.jobs.job(row), outcome.placement))
-            placement, reason = got[at]
-            assert placement == outcome.placement
-            assert abs(reason.score - outcome.reason.score) <= 1e-4
-    for name in ("free", "device_free", "idle", "share_max", "gpu_free", "used"):
-        assert (getattr(trial, name) == getattr(twin, name)).all(), name
+    assert outcome(it, fast=True) == outcome(it, fast=False)
 
 
 @given(loads, st.integers(2, 12))
-def test_gangs_start_whole_where_there_is_room_and_not_at_all_where_there_is_none(load: Loads, count: int) -> None:
+def test_both_walks_do_the_same_with_gangs(load: Loads, count: int) -> None:
     it = rehearse(load, count)
-    snap, policy = snapshot(it.state), Policy()
-    trial = Trial(snap)
-    line = Line(snap, trial, policy)
-    assert not list(line.walk())
-    got = {at: placement for at, placement, _ in line.placed()}
-    assert all([task.rank for task in placement] == list(range(count)) for placement in got.values())
-    assert (trial.device_free >= 0).all()
-    assert (trial.free >= 0).all()
-    for at in range(len(line)):
-        if line.answers[at] == kernel.NO_ROOM:
-            shape: Shape = snap.groups.group(int(line.groups[at])).shape
-            assert not isinstance(place(snap, trial, policy, shape), Fitted), "what was refused fits after all"
+    assert outcome(it, fast=True) == outcome(it, fast=False)
     it.decide()
     it.prove()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_both_walks_do_the_same_where_not_every_node_is_compared(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    it = Rehearsal()
+    sizes = rng.choice((0, 4, 8), 700)
+    it.nodes(*(a_node(f"n{i:03}", int(n), str(rng.choice(KINDS)), cpu=64) for i, n in enumerate(sizes)))
+    for i in range(150):
+        request = a_request(rng.choice((0, 0.25, 0.5, 1, 1, 2, 4)), cpu=int(rng.choice((1, 4))))
+        it.tell(submitted(a_job(f"j{i}", Role(count=int(rng.choice((1, 1, 1, 3))), request=request))))
+    assert outcome(it, fast=True) == outcome(it, fast=False)
 
 
 def test_a_gang_of_a_fast_and_a_slow_type_fills_the_fast_one_first_and_few_nodes() -> None:

@@ -30,6 +30,7 @@ from fairway.adapters.stores.inbox import Inbox
 from fairway.adapters.stores.projection import Projection
 from fairway.adapters.stores.queries import Queries
 from fairway.adapters.stores.sqlite import SqliteStore
+from fairway.decide.warm import WarmUp
 from fairway.engine.loop import CHECKPOINT_EVERY, Loop
 from fairway.engine.ports import Executor
 from fairway.engine.readmodel import ReadModel
@@ -98,7 +99,7 @@ class ControlPlane:
         self._world.read_mail_of(self._journal)
         self._arrival = _Arrival(self._world, [executor.name for executor in executors], state, self._arrived)
         self._loop = Loop(
-            state, self._world, self._journal, policy, [self.readmodel, projection, self._arrival], seq,
+            state, self._world, self._journal, policy, [self.readmodel, projection, self._arrival, WarmUp()], seq,
             checkpoint_every=checkpoint_every, since=self._replayed.frames,
         )  # fmt: skip
         self._state_ms = (time.monotonic() - began) * 1_000

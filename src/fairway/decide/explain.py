@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from fairway.decide import fit
-from fairway.decide import kernels_walk as kernel
 from fairway.decide.admit import over_limit
 from fairway.decide.line import Line
+from fairway.decide.marks import NO_ROOM
 from fairway.model.ids import JobId
 from fairway.model.reasons import NeverFits, NoRoom, Refusal
 from fairway.model.resources import FLAT, WHOLE, Request
@@ -50,7 +50,7 @@ def refusals(snap: Snapshot, trial: Trial, line: Line) -> Iterator[tuple[int, Re
 def _no_longer_limited(snap: Snapshot, line: Line) -> Iterator[tuple[int, int]]:
     """(place of its first job, group) of groups that a limit held back before, and now the lack of room."""
     if snap.groups.limited.any():
-        places = np.flatnonzero((line.answers == kernel.NO_ROOM) & snap.groups.limited[line.groups])
+        places = np.flatnonzero((line.answers == NO_ROOM) & snap.groups.limited[line.groups])
         rows, firsts = np.unique(line.groups[places], return_index=True)
         yield from zip(places[firsts].tolist(), rows.tolist(), strict=True)
 

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from fairway.decide import fit, score
+from fairway.decide.search import best_node
 from fairway.model.plan import Placement, TaskPlacement
 from fairway.model.policy import Policy
 from fairway.model.reasons import Placed
 from fairway.model.resources import Request
-from fairway.state.columns import Bools, Ints
+from fairway.state.columns import Bools
 from fairway.state.groups import Shape
 from fairway.state.snapshot import Snapshot, Trial
 
@@ -106,50 +107,27 @@ def _hardest_first(snap: Snapshot, trial: Trial, shape: Shape, allowed: Bools | 
 def _place_tasks(
     snap: Snapshot, trial: Trial, policy: Policy, request: Request, count: int, role: int, allowed: Bools | None
 ) -> tuple[list[_Task], Placed | None]:
-    """Up to ``count`` equal tasks, taken off the trial, and the reason of the first."""
-    if count == 0:
-        return [], None
-    capacity = fit.free_capacity(snap, trial, allowed)
-    if count == 1:
-        rows = np.flatnonzero(fit.fits(snap.nodes, capacity, request))
-        room = np.ones(len(rows), np.int64)
-    else:
-        every = fit.room(snap.nodes, capacity, request)
-        rows = np.flatnonzero(every)
-        room = np.minimum(every[rows], count)
-    if not len(rows):
-        return [], None
-    left = score.leftovers(snap, trial, request, rows)
-    scores = score.best_fit(left, policy.weights)
-    order = _filling_order(fit.speeds(snap.nodes, request)[rows], room, scores, count)
-    reason = score.placed_reason(left, scores, int(order[0]), len(rows))
-    milli = fit.milli_per_device(snap.nodes, request)
-    tasks: list[_Task] = []
-    for index in order.tolist():
-        node = int(rows[index])
-        for _ in range(min(int(room[index]), count - len(tasks))):
-            devices = fit.pick_devices(trial.device_free[node], request, int(milli[node]))
-            share = int(milli[node]) if devices else 0
-            trial.take(node, request.flat, devices, share)
-            tasks.append(_Task(role, node, devices, share))
-    return tasks, reason
+    """Up to ``count`` equal tasks, taken off the trial, and the reason of the first.
 
-
-def _filling_order(speed: Ints | np.ndarray, room: Ints, scores: np.ndarray, count: int) -> Ints:
-    """Indices of nodes in the order in which to fill them: fastest type first, then the fewest nodes, then best fit.
-
-    A node with room for all that is left comes before fuller ones: of those that can take the rest, the best fit wins.
+    The fastest type comes first; there as many tasks at once as a node can take, on the best of those that can.
     """
-    if count == 1:
-        fastest = speed == speed.max()
-        return np.array([np.where(fastest, scores, np.inf).argmin()])
-    order = np.lexsort((scores, -room, -speed))
-    before = np.cumsum(room[order]) - room[order]
-    last = int(np.searchsorted(before, count)) - 1
-    rest = count - int(before[last])
-    if last >= 0 and rest < room[order[last]]:
-        tail = order[last:]
-        able = tail[(room[tail] >= rest) & (speed[tail] == speed[order[last]])]
-        chosen = int(able[scores[able].argmin()])
-        return np.concatenate([order[:last], [chosen]])
-    return order[: last + 1]
+    speed, scale = fit.speeds(snap.nodes, request), score.scale(snap, policy.weights)
+    milli = fit.milli_per_device(snap.nodes, request)
+    tasks, reason = list[_Task](), None
+    for tier in sorted({*speed.tolist()} - {0.0}, reverse=True):
+        here = speed == tier if allowed is None else allowed & (speed == tier)
+        while len(tasks) < count:
+            found = best_node(snap, trial, request, count - len(tasks), here, scale)
+            if found is None:
+                break
+            row = found.row
+            if reason is None:
+                left = score.leftovers(snap, trial, request, np.array([row]))
+                shares = left[:, 0] / score.largest(snap)
+                reason = score.placed_reason(shares, float(score.best_fit(left, scale)[0]), found.candidates)
+            for _ in range(found.times):
+                devices = fit.pick_devices(trial.device_free[row], request, int(milli[row]))
+                share = int(milli[row]) if devices else 0
+                trial.take(row, request.flat, devices, share)
+                tasks.append(_Task(role, row, devices, share))
+    return tasks, reason

@@ -11,14 +11,9 @@ from typing import Any
 import numpy as np
 from numba import njit  # type: ignore[import-untyped]
 
-BLOCK = 64
-WHOLE = 1_000
-DONE, SLOW, REFUSED = 0, 1, 2
-"""Why ``walk`` returned: nothing is left; a job needs the slow path; a job that may preempt found no room."""
-UNTRIED, PLACED, NO_ROOM, OVER_LIMIT = 0, 1, 2, 3
-"""What became of a job."""
-
-_MOST_IDLE = 62
+from fairway.decide.marks import DONE, NO_ROOM, OVER_LIMIT, PLACED, REFUSED, SLOW
+from fairway.decide.search import BLOCK, MOST_IDLE
+from fairway.model.resources import WHOLE
 
 
 @njit(cache=True)
@@ -36,7 +31,7 @@ def summarise(block: int, nodes: Any, blocks: Any) -> None:
     for n in range(block * BLOCK, min((block + 1) * BLOCK, len(idle))):
         if placeable[n]:
             kind = gpu_type[n]
-            mask[block, kind] |= np.int64(1) << min(idle[n], _MOST_IDLE)
+            mask[block, kind] |= np.int64(1) << min(idle[n], MOST_IDLE)
             share[block, kind] = max(share[block, kind], share_max[n])
             for c in range(4):
                 flat[block, c] = max(flat[block, c], free[n, c])
@@ -55,7 +50,7 @@ def _levels(flat: Any, whole: int, times: int, milli: Any, allowed: Any, blocks:
     mask, share, block_flat = blocks
     highest = -1
     for b in range(len(block_flat)):
-        level[b] = _MOST_IDLE + 1
+        level[b] = MOST_IDLE + 1
         fits = True
         for c in range(4):
             if flat[c] > 0 and block_flat[b, c] < flat[c] * times:

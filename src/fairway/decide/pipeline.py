@@ -7,12 +7,12 @@ something that could let one in, and a cycle in which nothing is ready does noth
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from fairway.decide import kernels_walk as kernel
 from fairway.decide import preempt
 from fairway.decide.admit import over_limit
 from fairway.decide.explain import refusals
 from fairway.decide.gang import Short, place
 from fairway.decide.line import Line
+from fairway.decide.marks import SLOW
 from fairway.model.ids import AttemptId
 from fairway.model.phases import Cause
 from fairway.model.plan import Action, Hold, Placement, Plan, Release, Start, Stop, Unplaced
@@ -87,7 +87,7 @@ def place_in_order(cycle: Cycle) -> None:
     for why, at in line.walk():
         group = cycle.snap.groups.group(int(line.groups[at]))
         row = int(line.rows[at])
-        actions = _place_slowly(cycle, group, row) if why == kernel.SLOW else []
+        actions = _place_slowly(cycle, group, row) if why == SLOW else []
         if not actions and group.cls.may_preempt:
             actions = _preempt(cycle, group, row)
         if actions:

@@ -14,23 +14,36 @@ from fairway.state.snapshot import Snapshot, Trial
 from fairway.state.tables import CPU, MEMORY
 
 
-def leftovers(snap: Snapshot, trial: Trial, request: Request, rows: Ints) -> Floats:
-    """(3, R): GPU, memory and CPU each row would have left after one task, as a share of the largest node's."""
-    largest, most_gpu = snap.nodes.largest
+def leftovers(snap: Snapshot, trial: Trial, request: Request, rows: Ints, times: int = 1) -> Floats:
+    """(3, R): milli-GPUs, MiB and milli-CPUs that each row would have left after ``times`` tasks."""
     left = np.empty((3, len(rows)), np.float64)
-    taken = milli_per_device(snap.nodes, request)[rows] * request.gpus if request.gpus else 0
-    np.divide(trial.gpu_free[rows] - taken, most_gpu, out=left[0])
-    np.divide(trial.free[rows, MEMORY] - request.memory_mib, largest[MEMORY], out=left[1])
-    np.divide(trial.free[rows, CPU] - request.cpu_milli, largest[CPU], out=left[2])
+    taken = milli_per_device(snap.nodes, request)[rows] * (request.gpus * times) if request.gpus else 0
+    left[0] = trial.gpu_free[rows] - taken
+    left[1] = trial.free[rows, MEMORY] - request.memory_mib * times
+    left[2] = trial.free[rows, CPU] - request.cpu_milli * times
     return left
 
 
-def best_fit(left: Floats, weights: Weights) -> Floats:
+def largest(snap: Snapshot) -> Floats:
+    """(3,): milli-GPUs, MiB and milli-CPUs of the largest node of each."""
+    flat, gpu = snap.nodes.largest
+    return np.array((gpu, flat[MEMORY], flat[CPU]), np.float64)
+
+
+def scale(snap: Snapshot, weights: Weights) -> Floats:
+    """(3,): what a milli-GPU, a MiB and a milli-CPU left over count: a share of the largest node's, weighted."""
+    return np.array((weights.gpu, weights.memory, weights.cpu), np.float64) / largest(snap)
+
+
+def best_fit(left: Floats, scale: Floats) -> Floats:
     """(R,) weighted sum of what would be left over: the multi-dimensional best fit."""
-    return weights.gpu * left[0] + weights.memory * left[1] + weights.cpu * left[2]
+    return scale[0] * left[0] + scale[1] * left[1] + scale[2] * left[2]
 
 
-def placed_reason(left: Floats, scores: Floats, index: int, candidates: int) -> Placed:
-    """The reason of a placement, with the parts of its score."""
-    parts = tuple((name, round(float(left[i, index]), 4)) for i, name in enumerate(("gpu", "memory", "cpu")))
-    return Placed("best_fit", round(float(scores[index]), 4), parts, candidates)
+def placed_reason(shares: Floats, score: float, candidates: int) -> Placed:
+    """The reason of a placement: ``shares`` (3,) of the largest node's GPUs, memory and CPU that it leaves over."""
+    parts = tuple((name, round(float(share), 4)) for name, share in zip(_PARTS, shares, strict=True))
+    return Placed("best_fit", round(float(score), 4), parts, candidates)
+
+
+_PARTS = ("gpu", "memory", "cpu")

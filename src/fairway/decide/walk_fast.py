@@ -1,0 +1,132 @@
+"""The walk along the line by a compiled kernel: the columns it works on, and when it is worth while.
+
+Compiling takes seconds the first time on a machine and loading what was compiled about one, so a process that cares
+calls ``warm.warm`` in the background when it starts. Until then, and for a few jobs on few nodes, lines are walked
+plainly: both walks place every job alike.
+"""
+
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fairway.decide import score
+from fairway.decide.marks import DONE
+from fairway.decide.search import BLOCK, LOOK_AT
+from fairway.model.plan import Placement, TaskPlacement
+from fairway.model.policy import Policy
+from fairway.model.reasons import Placed
+from fairway.state.columns import Bools, Floats, Ints
+from fairway.state.snapshot import Snapshot, Trial
+
+if TYPE_CHECKING:
+    from fairway.decide.line import Compiled
+
+WORTH_IT = 8
+"""Jobs in line from which on the kernel is faster than walking plainly, once it is loaded."""
+WORTH_LOADING = 20_000
+"""Jobs in line from which on it is faster even if it has to be loaded first."""
+
+ready = False
+"""Whether the kernel is loaded; ``decide.warm`` sees to it."""
+
+
+def pays(jobs: int) -> bool:
+    """Whether a line of so many jobs is walked faster by the kernel."""
+    return jobs >= (WORTH_IT if ready else WORTH_LOADING)
+
+
+class Columns:
+    """One walk: the trial's own columns, the shapes compiled, and what the kernel writes."""
+
+    def __init__(
+        self, snap: Snapshot, trial: Trial, policy: Policy, rows: Ints, compiled: "Sequence[Compiled]"
+    ) -> None:
+        self._snap, self._trial, self._policy, self._rows = snap, trial, policy, rows
+        table, height, kinds = snap.groups.shapes, len(compiled), max(len(snap.nodes.kinds), 1)
+        self._shapes = (
+            table.flat[:height],
+            np.array([shape.gpus for shape in compiled], np.int64),
+            table.tasks[:height],
+            np.array([shape.milli for shape in compiled], np.int64).reshape(-1, kinds),
+            np.array([shape.speed for shape in compiled], np.float64).reshape(-1, kinds),
+            table.sums[:height],
+            np.array([shape.slow for shape in compiled], np.bool_),
+        )
+        self._out: tuple[Ints, Ints, Ints] | None = None
+        self._ends = np.zeros(len(rows) + 1, np.int64)
+        self._whys: Floats = np.zeros((len(rows), 4), np.float64)
+
+    def walk(
+        self, jobs: tuple[Ints, Ints, Bools], marks: tuple[Ints, Ints, Bools], answers: Ints
+    ) -> Iterator[tuple[int, int]]:
+        """As ``Line.walk``. ``jobs`` is (shape, group, may preempt), (P,) each; ``marks`` and ``answers`` the
+        line's."""
+        from fairway.decide import kernels_walk as kernel
+
+        shapes, groups, urgent = jobs
+        tasks = int(self._shapes[2][shapes].sum())
+        self._out = (np.zeros(tasks, np.int64), np.zeros(tasks, np.int64), np.zeros(tasks, np.int64))
+        nodes, blocks = self._nodes(), self._blocks(kernel)
+        snap, trial = self._snap, self._trial
+        queues = (snap.queues.path, trial.used, snap.queues.limit[: len(trial.used)])
+        scale, at = score.scale(snap, self._policy.weights), 0
+        columns = (shapes, snap.jobs.queue[self._rows], groups, urgent)
+        trial.touched.clear()
+        while True:
+            why, at = kernel.walk(
+                at, columns, self._shapes, nodes, blocks, queues, scale, LOOK_AT, marks, self._out,
+                (answers, self._ends, self._whys),
+            )  # fmt: skip
+            if why == DONE:
+                return
+            yield why, at
+            for row in trial.touched:
+                kernel.summarise(row // BLOCK, nodes, blocks)
+            trial.touched.clear()
+            at += 1
+
+    def placed(self, places: Ints) -> Iterator[tuple[int, Placement, Placed]]:
+        """(place in line, placement, reason) of the jobs at ``places``, which the kernel has placed."""
+        if not len(places) or self._out is None:
+            return
+        id_of = self._snap.nodes.id_of
+        tasks = int(self._ends[places[-1] + 1])
+        node, devices, milli = (column[:tasks].tolist() for column in self._out)
+        firsts, lasts = self._ends[places].tolist(), self._ends[places + 1].tolist()
+        scale = score.scale(self._snap, self._policy.weights)
+        whys = self._whys[places]
+        scores = score.best_fit(whys.T, scale).tolist()
+        shares = (whys[:, :3] / score.largest(self._snap)).tolist()
+        for at, first, last, left, worth, seen in zip(
+            places.tolist(), firsts, lasts, shares, scores, whys[:, 3].tolist(), strict=True
+        ):
+            placement = tuple(
+                TaskPlacement(k - first, 0, id_of(node[k]), _devices(devices[k]), milli[k]) for k in range(first, last)
+            )
+            yield at, placement, score.placed_reason(left, worth, int(seen))
+
+    def _nodes(self) -> tuple[Any, ...]:
+        nodes, trial = self._snap.nodes, self._trial
+        height = nodes.height
+        return (
+            nodes.placeable[:height], trial.free, trial.device_free, trial.idle, trial.share_max, trial.gpu_free,
+            nodes.kind[:height],
+        )  # fmt: skip
+
+    def _blocks(self, kernel: Any) -> tuple[Ints, Ints, Ints]:
+        count, kinds = -(-self._snap.nodes.height // BLOCK), max(len(self._snap.nodes.kinds), 1)
+        blocks = (
+            np.zeros((count, kinds), np.int64),
+            np.zeros((count, kinds), np.int64),
+            np.zeros((count, 4), np.int64),
+        )
+        kernel.summarise_all(self._nodes(), blocks)
+        return blocks
+
+
+@lru_cache(maxsize=65_536)
+def _devices(mask: int) -> tuple[int, ...]:
+    """The bits of a mask, lowest first."""
+    return tuple(bit for bit in range(mask.bit_length()) if mask >> bit & 1)
