@@ -65,8 +65,9 @@ class Line:
     def walk_plainly(self) -> Iterator[tuple[int, int]]:
         """``walk``, one job at a time."""
         groups, queues = self.snap.groups, self.snap.jobs.queue
-        for at, (shape_row, group) in enumerate(zip(self.shapes.tolist(), self.groups.tolist(), strict=True)):
-            shape, queue = groups.shapes.shapes[shape_row], int(queues[self.rows[at]])
+        for at in range(len(self)):
+            shape_row, group, queue = int(self.shapes[at]), int(self.groups[at]), int(queues[self.rows[at]])
+            shape = groups.shapes.shapes[shape_row]
             slow, urgent = self.compiled(shape).slow, self.urgent[at] and not self.hopeless[group]
             if self.over[group] >= 0:
                 self.answers[at] = OVER_LIMIT
