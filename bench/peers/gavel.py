@@ -49,7 +49,7 @@ class Mechanism:
         """(J,) types for a round. ``ids`` (J,) names the jobs from one round to the next."""
         if not np.array_equal(ids, self.ids):
             self._recompute(ids, fleet, left)
-        with np.errstate(divide="ignore", invalid="ignore"):
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             owed = np.where(self.got > 0, self.time * max(1, self.rounds) / self.got, np.inf)
         priority = np.where(self.time > 1e-6, owed, 0.0)
         types = _by_priority(fleet, priority, self.time)
