@@ -8,9 +8,11 @@ from fairway.model.errors import ERRORS, FairwayError, InvalidField
 from fairway.model.ids import JobId, NodeId, QueueId
 from fairway.model.job import Priority, PriorityClass
 from fairway.model.reasons import (
+    ArrayFull,
     Asked,
     AwaitingVictims,
     Invalid,
+    Kept,
     NeverFits,
     NoRoom,
     OverLimit,
@@ -18,6 +20,7 @@ from fairway.model.reasons import (
     PreemptedBy,
     RanTooLong,
     Refusal,
+    WaitingFor,
     WaitingUntil,
     Yielding,
 )
@@ -41,6 +44,15 @@ SAID: list[tuple[Any, str]] = [
     ),
     (WaitingUntil(Instant(5), "not_before"), "waiting for its start time"),
     (WaitingUntil(Instant(5), "back_off", 2), "backing off after failure 2"),
+    (WaitingFor((JobId("j1"),)), "waiting for j1 to end"),
+    (WaitingFor((JobId("j1"), JobId("j2"), JobId("j3")), 4), "waiting for j1, j2, j3 and 4 more to end"),
+    (
+        WaitingFor((JobId("j1"),), failed=JobId("j1")),
+        "waiting: j1 did not succeed; release it to run all the same, or cancel it",
+    ),
+    (ArrayFull("sweep-3", 4), "waiting for its array: at most 4 of sweep-3 at a time"),
+    (Kept("ada"), "held by ada"),
+    (Kept(), "held"),
     (
         NoRoom("8 GPU", "4 H100 on n1", "gpus", holders=(JobId("j1"), JobId("j2"))),
         "no room now: needs 8 GPU, largest free 4 H100 on n1 (short of GPUs); held by j1, j2",

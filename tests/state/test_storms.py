@@ -9,7 +9,7 @@ from hypothesis import settings
 from fairway.model.facts import Ruled
 from fairway.model.plan import Stop, Unplaced
 from tests.state.machine import Anything
-from tests.state.weather import Storm
+from tests.state.weather import Errands, Storm
 
 STEPS = 60
 FAILED = (0, 2, 10, 12, 17, 18, 31, 32, 38)
@@ -24,6 +24,12 @@ def test_a_storm_that_once_broke_something(seed: int) -> None:
 def test_other_storms(block: int) -> None:
     for seed in range(1000 + 5 * block, 1005 + 5 * block):
         Storm(seed).blow(STEPS)
+
+
+@pytest.mark.parametrize("block", range(4))
+def test_storms_with_errands(block: int) -> None:
+    for seed in range(2000 + 5 * block, 2005 + 5 * block):
+        Errands(seed).blow(STEPS)
 
 
 def test_storms_are_about_something() -> None:

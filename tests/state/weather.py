@@ -4,11 +4,13 @@ cordoned; executors tell the truth, repeat it, tell it late, or lie.
 After every move one decision is made, and ``Rehearsal.problems`` must be empty before and after.
 """
 
+from collections.abc import Callable
+from dataclasses import replace
 from random import Random
 
 from fairway.model import facts as f
 from fairway.model.ids import AttemptId, ExecutorId, JobId, NodeId, QueueId, ServiceId
-from fairway.model.job import Job, Priority, PriorityClass, Retry, Role
+from fairway.model.job import ArrayIndex, Dependency, Job, Priority, PriorityClass, Retry, Role
 from fairway.model.node import Node
 from fairway.model.phases import Cause, JobPhase
 from fairway.model.policy import Policy
@@ -56,6 +58,7 @@ class Cluster:
         self.seq = dict.fromkeys(EXECUTORS, 0)
         self.said: list[f.Fact] = []
         self.submitted = 0
+        self.arrays = 0
 
     def say(self, *items: f.Fact, after: int = 0) -> None:
         """Tell the state, prove it sound, decide once and prove it again."""
@@ -83,9 +86,9 @@ class Cluster:
 
     def jobs(
         self, copies: int, roles: tuple[Role, ...], queue: str, cls: PriorityClass, **more: object
-    ) -> list[f.Fact]:
+    ) -> list[f.JobSubmitted]:
         """So many equal jobs, submitted now."""
-        facts: list[f.Fact] = []
+        facts: list[f.JobSubmitted] = []
         for _ in range(copies):
             self.submitted += 1
             name, now = f"j{self.submitted}", self.it.state.now
@@ -138,9 +141,14 @@ class Storm(Cluster):
             (2, self.lie), (4, self.tick),
         )  # fmt: skip
         names, weights = [move for _, move in moves], [weight for weight, _ in moves]
+        names, weights = [*names, *self.errands()], [*weights, *[4] * len(self.errands())]
         for _ in range(steps):
             self.rng.choices(names, weights)[0]()
         self.finish()
+
+    def errands(self) -> list[Callable[[], None]]:
+        """More moves, for storms of another kind."""
+        return []
 
     def roles(self) -> tuple[Role, ...]:
         rng, request = self.rng, self.rng.choice(REQUESTS)
@@ -244,3 +252,34 @@ class Storm(Cluster):
     def tick(self) -> None:
         """Time passes, stands still or steps back."""
         self.say(after=self.rng.choice((-5000, 0, 1, 1000, 5000, 20_000)))
+
+
+class Errands(Storm):
+    """A storm in which jobs come after others, stand in arrays, and are held and released."""
+
+    def errands(self) -> list[Callable[[], None]]:
+        return [self.submit_after, self.submit_array, self.hold, self.release]
+
+    def submit_after(self) -> None:
+        rng = self.rng
+        names = {self.any_job() if rng.random() < 0.8 else JobId(f"a{rng.randint(1, 9)}") for _ in range(3)}
+        after = tuple(
+            Dependency(name, rng.choice(("succeeded", "ended")), rng.choice(("fail", "wait")))
+            for name in sorted(names)
+            if rng.random() < 0.7
+        )
+        self.say(*self.jobs(1, self.roles(), rng.choice(QUEUES), rng.choice(CLASSES), after=after))
+
+    def submit_array(self) -> None:
+        rng, self.arrays = self.rng, self.arrays + 1
+        stem, size = JobId(f"a{self.arrays}"), rng.randint(1, 4)
+        limit = rng.choice((None, 1, 2))
+        facts = self.jobs(size, self.roles(), rng.choice(QUEUES), rng.choice(CLASSES), retry=Retry(1, Duration(3000)))
+        elements = [replace(fact.job, array=ArrayIndex(stem, i, size, limit)) for i, fact in enumerate(facts)]
+        self.say(*map(f.JobSubmitted, elements))
+
+    def hold(self) -> None:
+        self.say(f.JobHeld(self.any_job(), "ada"))
+
+    def release(self) -> None:
+        self.say(f.JobReleased(self.any_job(), "ada"))

@@ -6,6 +6,7 @@ from fairway.model.ids import NodeId
 from fairway.model.job import Job
 from fairway.model.phases import JobPhase
 from fairway.model.plan import Placement
+from fairway.model.reasons import WaitingUntil
 from fairway.model.resources import Amount
 from fairway.model.service import Service
 from fairway.model.time import Instant
@@ -39,7 +40,7 @@ def live_status(state: ClusterState, row: int, now: Instant) -> JobStatus:
         queued=Instant(int(jobs.queued_at[row])),
         reason=reason,
         tier=tier,
-        until=_instant(jobs.release_at[row]) if phase is JobPhase.WAITING else None,
+        until=_until(state, row, phase),
         first_started=_instant(jobs.first_started[row]),
         started=_instant(jobs.started_at[row]) if phase.live else None,
         nodes=nodes_of(placement),
@@ -61,6 +62,11 @@ def live_status(state: ClusterState, row: int, now: Instant) -> JobStatus:
         service=job.service,
         virtual=_virtual(state, placement),
     )
+
+
+def _until(state: ClusterState, row: int, phase: JobPhase) -> Instant | None:
+    reason = state.jobs.reason[row]
+    return reason.until if phase is JobPhase.WAITING and isinstance(reason, WaitingUntil) else None
 
 
 def _own_reason(state: ClusterState, row: int, phase: JobPhase) -> tuple[str, str]:

@@ -36,6 +36,22 @@ class CancelAsked:
 
 
 @dataclass(frozen=True, slots=True)
+class JobHeld:
+    """Somebody wants a job to wait. One that runs goes on, but does not start again before it is released."""
+
+    job: JobId
+    by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class JobReleased:
+    """Somebody wants a job to go on: no longer held, and whatever its dependencies have come to."""
+
+    job: JobId
+    by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class QueueSet:
     """A queue was declared or changed. Queues above it come into being with it."""
 
@@ -173,6 +189,8 @@ class EpochBegan:
 Fact = (
     JobSubmitted
     | CancelAsked
+    | JobHeld
+    | JobReleased
     | QueueSet
     | ServiceSet
     | ServiceRemoved

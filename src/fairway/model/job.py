@@ -7,6 +7,7 @@ several tasks is a *gang*: its tasks start together or not at all. A role whose 
 
 from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import Literal
 
 from fairway.model.ids import JobId, QueueId, ServiceId
 from fairway.model.resources import Request
@@ -75,11 +76,25 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class ArrayIndex:
-    """Which element of which array a job is."""
+    """Which element of which array a job is; at most ``max_running`` of them are in line or running at a time."""
 
     array: str
     index: int
     size: int
+    max_running: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Dependency:
+    """A job that must have ended first: ``job`` is its id, or that of an array for all of its elements.
+
+    ``when`` it must have ``succeeded``, and it does not, ``otherwise`` says what becomes of the dependent: it ends too
+    (``fail``), or stays until somebody releases or cancels it (``wait``).
+    """
+
+    job: JobId
+    when: Literal["succeeded", "ended"] = "succeeded"
+    otherwise: Literal["fail", "wait"] = "fail"
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +130,8 @@ class Job:
     """Whether the program keeps checkpoints: a preempted one then loses only what came after the last."""
     checkpoint_every: Duration | None = None
     """For a simulator: how often the program takes a checkpoint."""
+    after: tuple[Dependency, ...] = ()
+    """Jobs that must have ended before this one gets in line."""
 
     @property
     def tasks(self) -> int:

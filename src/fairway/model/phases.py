@@ -15,7 +15,7 @@ class JobPhase(StrEnum):
     """Where a job stands."""
 
     WAITING = "waiting"
-    """Not to be placed yet: start-not-before, back-off after a failure, held."""
+    """Not to be placed yet: held, its dependencies or its start time not reached, back-off, its array's limit."""
     QUEUED = "queued"
     """May be placed now."""
     STARTING = "starting"
@@ -59,6 +59,8 @@ class Cause(StrEnum):
     """Its executor could not start it: no such program, no such directory."""
     DRAINED = "drained"
     """Moved off a node that is being emptied."""
+    DEPENDENCY = "dependency"
+    """A job that it was to come after did not succeed."""
 
 
 class Reach(StrEnum):

@@ -1,6 +1,6 @@
 """Why: every refusal and every decision says it, with the numbers that decided it.
 
-A pending job has one current reason, in tiers: ``Invalid``, ``NeverFits``, ``OverLimit``, ``WaitingUntil``, ``NoRoom``,
+A pending job has one current reason, in tiers: ``Invalid``, ``NeverFits``, ``OverLimit``, ``Waiting``, ``NoRoom``,
 ``Yielding``. ``str(reason)`` is one sentence for people; the fields are for programs.
 """
 
@@ -97,6 +97,45 @@ class WaitingUntil:
 
 
 @dataclass(frozen=True, slots=True)
+class WaitingFor:
+    """Other jobs must have ended first: the first of them, and how many more. ``failed`` did not succeed."""
+
+    tier: ClassVar = "waiting"
+    jobs: tuple[JobId, ...]
+    more: int = 0
+    failed: JobId | None = None
+
+    def __str__(self) -> str:
+        if self.failed is not None:
+            return f"waiting: {self.failed} did not succeed; release it to run all the same, or cancel it"
+        more = f" and {self.more} more" if self.more else ""
+        return f"waiting for {', '.join(self.jobs)}{more} to end"
+
+
+@dataclass(frozen=True, slots=True)
+class ArrayFull:
+    """As many elements of its array as may are in line or running."""
+
+    tier: ClassVar = "waiting"
+    array: str
+    limit: int
+
+    def __str__(self) -> str:
+        return f"waiting for its array: at most {self.limit} of {self.array} at a time"
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Held by somebody until it is released."""
+
+    tier: ClassVar = "waiting"
+    by: str = ""
+
+    def __str__(self) -> str:
+        return f"held by {self.by}" if self.by else "held"
+
+
+@dataclass(frozen=True, slots=True)
 class NoRoom:
     """Would fit an empty cluster, but not what is free now.
 
@@ -147,7 +186,10 @@ class AwaitingVictims:
         return f"no room now: starts on {', '.join(self.nodes)} when {', '.join(self.victims)} stopped"
 
 
-Refusal = Invalid | NeverFits | OverLimit | WaitingUntil | NoRoom | Yielding | AwaitingVictims
+Waiting = WaitingUntil | WaitingFor | ArrayFull | Kept
+"""Why a job is not in line."""
+
+Refusal = Invalid | NeverFits | OverLimit | Waiting | NoRoom | Yielding | AwaitingVictims
 """Why a job is not running."""
 
 

@@ -12,13 +12,16 @@ from fairway.model import facts as f
 from fairway.model.ids import AttemptId, ExecutorId, JobId, ServiceId
 from fairway.model.phases import Cause, JobPhase, Reach
 from fairway.model.plan import Hold, Release, Start, Stop, Unplaced
-from fairway.model.reasons import Asked, WaitingUntil, Yielding
+from fairway.model.reasons import Asked, Kept, WaitingUntil, Yielding
 from fairway.model.time import Instant
 from fairway.state import lifecycle
 from fairway.state.cluster import ClusterState, Decision
+from fairway.state.dependents import forget_all
 from fairway.state.history import pace
 from fairway.state.jobs import placed_sums, task_need
+from fairway.state.line import advance, leave_line, set_phase
 from fairway.state.services import remove_service, set_service
+from fairway.state.settle import settle
 
 
 def apply(state: ClusterState, facts: f.Facts) -> None:
@@ -26,6 +29,7 @@ def apply(state: ClusterState, facts: f.Facts) -> None:
     state.now = max(state.now, facts.now)
     for fact in facts.items:
         _APPLY[type(fact)](state, fact)
+    settle(state)
     _pass_time(state)  # last: nothing is due when the next decision is made, so a ruling blocks only what was tried
     if state.roomier:
         state.groups.wake_for_room(state.nodes, state.roomier)
@@ -42,7 +46,7 @@ def _pass_time(state: ClusterState) -> None:
         if not state.counts(timer):
             continue
         if kind == "release":
-            lifecycle.enqueue(state, state.jobs.row_of[job])
+            advance(state, state.jobs.row_of[job])
         else:
             state.overdue[job] = None
 
@@ -62,6 +66,28 @@ def _cancel_asked(state: ClusterState, fact: f.CancelAsked) -> None:
         state.news.decisions.append(Decision(fact.job, state.now, told))
     else:
         lifecycle.finish(state, row, JobPhase.CANCELLED, f.Outcome(Cause.CANCELLED, message=str(Asked(fact.by))))
+
+
+def _job_held(state: ClusterState, fact: f.JobHeld) -> None:
+    row = state.jobs.row_of.get(fact.job)
+    if row is None or state.jobs.job(row).service is not None or state.jobs.kept_by[row] is not None:
+        return
+    state.jobs.kept_by[row] = fact.by
+    state.news.decisions.append(Decision(fact.job, state.now, Kept(fact.by)))
+    if not state.jobs.phase_of(row).live:
+        lifecycle.drop_hold(state, row)
+        advance(state, row)
+
+
+def _job_released(state: ClusterState, fact: f.JobReleased) -> None:
+    row = state.jobs.row_of.get(fact.job)
+    if row is None:
+        return
+    state.jobs.kept_by[row] = None
+    forget_all(state, row, hopeless=True)
+    if state.jobs.phase_of(row) is JobPhase.WAITING:
+        state.jobs.queued_at[row] = state.now
+        advance(state, row)
 
 
 def _queue_set(state: ClusterState, fact: f.QueueSet) -> None:
@@ -134,7 +160,7 @@ def _attempt_started(state: ClusterState, fact: f.AttemptStarted) -> None:
     jobs.first_started[row] = int(jobs.first_started[row]) or max(at, 1)
     state.news.jobs[fact.attempt.job] = None
     if jobs.phase_of(row) is JobPhase.STARTING:
-        lifecycle.set_phase(state, row, JobPhase.RUNNING)
+        set_phase(state, row, JobPhase.RUNNING)
         state.unmet.pop(fact.attempt.job, None)
         limit = jobs.job(row).max_runtime
         if limit is not None:
@@ -232,7 +258,7 @@ def _start(state: ClusterState, action: Start) -> None:
     jobs, job_id = state.jobs, action.attempt.job
     row = jobs.row_of[job_id]
     job = jobs.job(row)
-    lifecycle.leave_line(state, row)
+    leave_line(state, row)
     if jobs.hold[row]:
         jobs.hold[row] = None
         state.held.pop(job_id, None)
@@ -249,7 +275,7 @@ def _start(state: ClusterState, action: Start) -> None:
     jobs.sums[row] = sums = placed_sums(job, action.placement)
     jobs.pace[row] = pace(job, action.placement, state.nodes)
     state.queues.use(int(jobs.queue[row]), sums)
-    lifecycle.set_phase(state, row, JobPhase.STARTING)
+    set_phase(state, row, JobPhase.STARTING)
     state.unmet[job_id] = None
     state.news.decisions.append(Decision(job_id, state.now, action))
 
@@ -264,7 +290,7 @@ def _stop(state: ClusterState, action: Stop) -> None:
 
 def _hold(state: ClusterState, action: Hold) -> None:
     row = state.jobs.row_of[action.job]
-    lifecycle.leave_line(state, row)
+    leave_line(state, row)
     state.jobs.hold[row] = action
     state.held[action.job] = None
     state.news.jobs[action.job] = None
@@ -306,6 +332,8 @@ def _suspect(state: ClusterState, attempt: AttemptId, executor: ExecutorId) -> N
 _APPLY: dict[type, Callable[[ClusterState, Any], None]] = {
     f.JobSubmitted: _job_submitted,
     f.CancelAsked: _cancel_asked,
+    f.JobHeld: _job_held,
+    f.JobReleased: _job_released,
     f.QueueSet: _queue_set,
     f.ServiceSet: _service_set,
     f.ServiceRemoved: _service_removed,

@@ -4,7 +4,9 @@ from collections import Counter
 
 import numpy as np
 
+from fairway.model.ids import JobId
 from fairway.model.phases import JobPhase, Reach
+from fairway.model.reasons import ArrayFull
 from fairway.model.resources import WHOLE
 from fairway.state.cluster import ClusterState
 from fairway.state.groups import shape_of
@@ -14,7 +16,8 @@ from fairway.state.jobs import task_need
 
 def check(state: ClusterState) -> list[str]:
     """Every broken invariant as a sentence; empty when all hold."""
-    return [*_nodes(state), *_queues(state), *_lines(state), *_attempts(state), *_history(state)]
+    parts = (_nodes, _queues, _lines, _attempts, _history, _waiting)
+    return [sentence for part in parts for sentence in part(state)]
 
 
 def _nodes(state: ClusterState) -> list[str]:
@@ -132,4 +135,36 @@ def _history(state: ClusterState) -> list[str]:
         job, kind = state.jobs.job(row), history.kinds[int(state.jobs.history[row])]
         if (size_of(shape_of(job)), job.user, pattern_of(job.name))[: len(kind)] != kind:
             wrong.append(f"job {job.id}: is counted as the wrong kind of work")
+    return wrong
+
+
+def _waiting(state: ClusterState) -> list[str]:
+    """Arrays keep their limit and nobody in them waits in vain; dependents are those who wait for somebody."""
+    jobs, wrong = state.jobs, list[str]()
+    active: Counter[str] = Counter()
+    waits: set[str] = set()
+    dependents: dict[JobId, set[JobId]] = {}
+    for row in jobs.rows():
+        name, phase, array, reason = jobs.id_of(row), jobs.phase_of(row), jobs.job(row).array, jobs.reason[row]
+        for target in jobs.missing[row] or {}:
+            dependents.setdefault(target, set()).add(name)
+        if jobs.missing[row] and phase is not JobPhase.WAITING:
+            wrong.append(f"job {name}: {phase}, and has to wait for {sorted(jobs.missing[row] or {})}")
+        if jobs.kept_by[row] is not None and phase is JobPhase.QUEUED:
+            wrong.append(f"job {name}: in line though held")
+        if array is not None:
+            active[array.array] += phase is not JobPhase.WAITING
+            if bool(jobs.placed[row]) != (phase is not JobPhase.WAITING):
+                wrong.append(f"job {name}: {phase}, counted in its array: {bool(jobs.placed[row])}")
+            if phase is JobPhase.WAITING and isinstance(reason, ArrayFull):
+                waits.add(array.array)
+    for name, count in state.arrays.items():
+        if count.active != active[name]:
+            wrong.append(f"array {name}: {count.active} active but recomputed {active[name]}")
+        if count.limit is not None and (count.active > count.limit or (name in waits and count.active < count.limit)):
+            wrong.append(f"array {name}: {count.active} active of at most {count.limit}, waiting: {name in waits}")
+    if {target: set(found) for target, found in state.dependents.items()} != dependents:
+        wrong.append(f"dependents {state.dependents} but recomputed {dependents}")
+    if state.settled:
+        wrong.append(f"dependents of {sorted(state.settled)} have not been told")
     return wrong

@@ -6,6 +6,7 @@ state, in every process and on every replay.
 
 import heapq
 from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
 
 from fairway.model.facts import Outcome
 from fairway.model.ids import ROOT, AttemptId, ExecutorId, JobId, NodeId, PoolId, QueueId, ServiceId, ancestry
@@ -15,7 +16,7 @@ from fairway.model.phases import JobPhase
 from fairway.model.plan import Hold, Start, Stop
 from fairway.model.policy import Policy
 from fairway.model.queue import Queue
-from fairway.model.reasons import Refusal
+from fairway.model.reasons import Refusal, WaitingUntil
 from fairway.model.service import Service
 from fairway.model.time import Instant
 from fairway.state.groups import GroupTable
@@ -77,6 +78,28 @@ class Decision:
     what: Start | Stop | Hold | Refusal
 
 
+class Standing(NamedTuple):
+    """How far a job, or an array, has come; ``why`` says of one that did not succeed how it ended."""
+
+    how: Literal["alive", "succeeded", "failed", "unknown"]
+    why: str = ""
+
+
+@dataclass(slots=True)
+class ArrayCount:
+    """What is known of an array that has not ended."""
+
+    size: int
+    limit: int | None
+    ended: int = 0
+    failed: int = 0
+    """Of those that have ended: failed or cancelled."""
+    active: int = 0
+    """Derived: elements in line, holding room, or live."""
+    waiting: list[tuple[int, JobId]] = field(default_factory=list[tuple[int, JobId]])
+    """Derived: a heap of (ordinal, job) of elements that wait for a place; some may have left meanwhile."""
+
+
 @dataclass(slots=True)
 class News:
     """What has changed since the views last looked. Not part of the state: a replay makes it anew."""
@@ -113,6 +136,14 @@ class ClusterState:
         self.replicas: dict[ServiceId, dict[JobId, None]] = {}
         self.pools: dict[PoolId, Pool] = {}
         self.ended: dict[JobId, EndedJob] = {}
+        self.arrays: dict[JobId, ArrayCount] = {}
+        """Arrays that have not ended."""
+        self.ended_arrays: dict[JobId, int] = {}
+        """Arrays that have, and how many of their elements did not succeed; as many as there are of ``ended``."""
+        self.dependents: dict[JobId, dict[JobId, None]] = {}
+        """Derived: who waits for the end of each job or array."""
+        self.settled: dict[JobId, Standing] = {}
+        """Ends that those who wait for them have not been told. Empty between two batches of facts."""
         self.unmet: dict[JobId, None] = {}
         """Jobs whose attempt is not yet what was decided: to be started, or to be stopped."""
         self.strays: dict[AttemptId, ExecutorId] = {}
@@ -147,11 +178,14 @@ class ClusterState:
 
     def counts(self, timer: Timer) -> bool:
         """Whether a timer still means something: its attempt is the newest, and waits or runs as it did."""
-        _, kind, job, attempt = timer
+        at, kind, job, attempt = timer
         row = self.jobs.row_of.get(job)
         if row is None or self.jobs.attempt[row] != attempt:
             return False
-        return self.jobs.phase_of(row) is (JobPhase.WAITING if kind == "release" else JobPhase.RUNNING)
+        if kind != "release":
+            return self.jobs.phase_of(row) is JobPhase.RUNNING
+        reason = self.jobs.reason[row]
+        return isinstance(reason, WaitingUntil) and reason.until == at and not self.jobs.phase_of(row).live
 
     def next_timer(self) -> Instant | None:
         """The next instant at which something is due without any other fact. Drops timers that mean nothing any more,

@@ -5,7 +5,9 @@ and free lists are kept, so that a restored state goes on exactly as the origina
 """
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from heapq import heappush
 
 from fairway.model.facts import AttemptEnded
 from fairway.model.ids import AttemptId, ExecutorId, JobId, NodeId, PoolId, QueueId, ServiceId
@@ -16,10 +18,10 @@ from fairway.model.phases import Cause, JobPhase, Reach
 from fairway.model.plan import Hold, Placement
 from fairway.model.policy import Policy
 from fairway.model.queue import Queue
-from fairway.model.reasons import Refusal, StopReason
+from fairway.model.reasons import ArrayFull, Refusal, StopReason, WaitingUntil
 from fairway.model.service import Service
 from fairway.model.time import Instant
-from fairway.state.cluster import ClusterState, EndedJob
+from fairway.state.cluster import ArrayCount, ClusterState, EndedJob
 from fairway.state.frames import decode_value, encode_value
 from fairway.state.groups import Shape, shape_of
 from fairway.state.history import Kind, pace
@@ -69,6 +71,8 @@ class JobRecord:
     """Row of its kind of work; -1 where the writer kept none."""
     ran: int = 0
     pace: float = 0.0
+    kept_by: str | None = None
+    missing: tuple[tuple[JobId, bool], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +82,17 @@ class KindRecord:
     kind: Kind
     quiet_since: int
     sketches: tuple[tuple[tuple[int, int], ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ArrayRecord:
+    """An array that has not ended, less what is derived."""
+
+    id: JobId
+    size: int
+    limit: int | None
+    ended: int
+    failed: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +143,8 @@ class Dump:
     policy: Policy = field(default_factory=Policy)
     learned: int = 0
     kinds_of_work: tuple[KindRecord, ...] = ()
+    arrays: tuple[ArrayRecord, ...] = ()
+    ended_arrays: tuple[tuple[JobId, int], ...] = ()
 
 
 def dump(state: ClusterState) -> bytes:
@@ -174,6 +191,8 @@ def _record(state: ClusterState) -> Dump:
             KindRecord(kind, int(state.history.quiet_since[row]), state.history.sketches(row))
             for row, kind in enumerate(state.history.kinds)
         ),
+        arrays=tuple(ArrayRecord(name, a.size, a.limit, a.ended, a.failed) for name, a in state.arrays.items()),
+        ended_arrays=tuple(state.ended_arrays.items()),
     )  # fmt: skip
 
 
@@ -195,6 +214,8 @@ def _job_record(state: ClusterState, row: int) -> JobRecord:
         history=int(jobs.history[row]),
         ran=int(jobs.ran[row]),
         pace=float(jobs.pace[row]),
+        kept_by=jobs.kept_by[row],
+        missing=tuple((jobs.missing[row] or {}).items()),
     )
 
 
@@ -221,6 +242,8 @@ def load(data: bytes) -> ClusterState:
     for record in saved.kinds_of_work:
         state.history.put(record.kind, record.quiet_since, record.sketches)
     state.history.tie()
+    state.arrays = {a.id: ArrayCount(a.size, a.limit, a.ended, a.failed) for a in saved.arrays}
+    state.ended_arrays = dict(saved.ended_arrays)
     _load_jobs(state, saved)
     state.strays = dict(saved.strays)
     state.inventory_seq = dict(saved.inventory_seq)
@@ -251,12 +274,12 @@ def _load_jobs(state: ClusterState, saved: Dump) -> None:
     rows = len(jobs.ids)
     jobs.spec, jobs.placement = [None] * rows, [()] * rows
     jobs.stop, jobs.reason, jobs.hold, jobs.last_end = [None] * rows, [None] * rows, [None] * rows, [None] * rows
-    jobs.written_off = [()] * rows
+    jobs.written_off, jobs.kept_by, jobs.missing = [()] * rows, [None] * rows, [None] * rows
     for record in saved.jobs:
-        _load_job(state, record)
+        _load_job(state, record, saved.jobs)
 
 
-def _load_job(state: ClusterState, record: JobRecord) -> None:
+def _load_job(state: ClusterState, record: JobRecord, saved: Sequence[JobRecord]) -> None:
     jobs, row, job = state.jobs, record.row, record.spec
     queue = state.queues.row_of[job.queue]
     group = state.groups.get(shape_of(job), queue, job.priority.cls)
@@ -268,6 +291,7 @@ def _load_job(state: ClusterState, record: JobRecord) -> None:
     jobs.last_end[row], jobs.written_off[row] = record.last_end, record.written_off
     jobs.stop[row] = None if record.stop is None else (record.stop, record.stop_reason)
     phase = jobs.phase_of(row)
+    _load_waiting(state, record, phase, saved)
     for task in record.placement:
         node = state.nodes.row_of[task.node]
         state.nodes.take(node, task_need(job, task), task.devices, task.gpu_milli)
@@ -284,8 +308,8 @@ def _load_job(state: ClusterState, record: JobRecord) -> None:
     elif phase is JobPhase.QUEUED:
         jobs.in_line[row] = True
         state.groups.count(group, 1)
-    elif phase is JobPhase.WAITING:
-        state.set_timer(Instant(int(jobs.release_at[row])), "release", job.id, int(jobs.attempt[row]))
+    elif phase is JobPhase.WAITING and isinstance(record.reason, WaitingUntil):
+        state.set_timer(record.reason.until, "release", job.id, int(jobs.attempt[row]))
     elif phase is JobPhase.RUNNING and job.max_runtime is not None and job.id not in state.overdue:
         state.set_timer(Instant(int(jobs.started_at[row]) + job.max_runtime), "limit", job.id, int(jobs.attempt[row]))
 
@@ -300,3 +324,22 @@ def _load_history(state: ClusterState, record: JobRecord) -> None:
     jobs.ran[row] = record.ran
     if record.placement:  # a writer that kept no pace left it at 0
         jobs.pace[row] = record.pace or pace(job, record.placement, state.nodes)
+
+
+def _load_waiting(state: ClusterState, record: JobRecord, phase: JobPhase, saved: Sequence[JobRecord]) -> None:
+    """Whom a job waits for, and its place in its array."""
+    jobs, row, job = state.jobs, record.row, record.spec
+    jobs.kept_by[row], jobs.missing[row] = record.kept_by, dict(record.missing) or None
+    for target, _ in record.missing:
+        state.dependents.setdefault(target, {})[job.id] = None
+    if job.array is None:
+        return
+    name = JobId(job.array.array)
+    count = state.arrays.get(name)
+    if count is None:  # an older version did not count: those that are not here have ended, and how is not known
+        there = sum(each.spec.array is not None and each.spec.array.array == name for each in saved)
+        count = state.arrays[name] = ArrayCount(job.array.size, job.array.max_running, job.array.size - there)
+    jobs.placed[row] = phase is not JobPhase.WAITING
+    count.active += int(jobs.placed[row])
+    if isinstance(record.reason, ArrayFull):
+        heappush(count.waiting, (int(jobs.ordinal[row]), job.id))

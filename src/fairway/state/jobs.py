@@ -23,6 +23,7 @@ class JobTable(Table[JobId]):
         ("queue", np.int64, 0),
         ("group", np.int64, 0),
         ("in_line", np.bool_, 0),
+        ("placed", np.bool_, 0),
         ("cls", np.int64, 0),
         ("number", np.int64, 0),
         ("deadline", np.int64, 0),
@@ -56,6 +57,8 @@ class JobTable(Table[JobId]):
     """The group a job belongs to while it is pending."""
     in_line: Bools
     """Queued, and not holding room already."""
+    placed: Bools
+    """Derived: counts against the running limit of its array."""
     cls: Ints
     number: Ints
     deadline: Ints
@@ -108,6 +111,10 @@ class JobTable(Table[JobId]):
         self.last_end: list[AttemptEnded | None] = []
         self.written_off: list[tuple[int, ...]] = []
         """Attempts that were given up without their executor's word: they may turn out to have succeeded."""
+        self.kept_by: list[str | None] = []
+        """Who wants the job to wait until it is released; None when nobody does."""
+        self.missing: list[dict[JobId, bool] | None] = []
+        """Jobs and arrays that must have ended first, in the order of the spec; True for one that did not succeed."""
 
     def put(self, job: Job, queue: int, group: int, ordinal: int) -> int:
         """Add a job; returns its row."""
@@ -121,7 +128,7 @@ class JobTable(Table[JobId]):
         here = slice(row, row + 1)
         self.spec[here], self.placement[here] = [job], [()]
         self.stop[here], self.reason[here], self.hold[here], self.last_end[here] = [None], [None], [None], [None]
-        self.written_off[here] = [()]
+        self.written_off[here], self.kept_by[here], self.missing[here] = [()], [None], [None]
         self.queue[row], self.group[row] = queue, group
         self.cls[row], self.number[row] = job.priority.cls, job.priority.number
         self.deadline[row] = NO_LIMIT if job.deadline is None else job.deadline

@@ -6,15 +6,17 @@ Only ``apply`` calls these. The transitions are drawn in ``model.phases``.
 from dataclasses import replace
 
 from fairway.model.facts import AttemptEnded, Outcome
-from fairway.model.ids import ExecutorId
+from fairway.model.ids import ExecutorId, JobId
 from fairway.model.job import Job
 from fairway.model.phases import Cause, JobPhase, Reach
 from fairway.model.queue import Queue
-from fairway.model.reasons import PreemptedBy, StopReason, WaitingUntil, Yielding
+from fairway.model.reasons import PreemptedBy, StopReason, Yielding
 from fairway.model.time import Instant, later
 from fairway.state.cluster import KEEP_ENDED, ClusterState, EndedAttempt, EndedJob
+from fairway.state.dependents import SUCCEEDED, forget_all, of_array, of_job, register
 from fairway.state.groups import shape_of
-from fairway.state.jobs import PHASE_CODE, task_need
+from fairway.state.jobs import task_need
+from fairway.state.line import advance, join_array, leave_array, leave_line, set_phase
 
 OWN_ENDS = frozenset((Cause.SUCCEEDED, Cause.FAILED, Cause.TIMED_OUT, Cause.CANCELLED))
 """Ends that tell how long such work holds its room: not those that came from outside."""
@@ -36,47 +38,10 @@ def submit(state: ClusterState, job: Job) -> None:
     state.ordinal += 1
     state.jobs.queued_at[row] = state.now
     state.queues.pending[queue] += 1
-    if job.not_before is not None and job.not_before > state.now:
-        wait(state, row, WaitingUntil(job.not_before, "not_before"))
-    else:
-        enqueue(state, row)
-
-
-def wait(state: ClusterState, row: int, reason: WaitingUntil) -> None:
-    """Keep a job out of the line until ``reason.until``."""
-    state.jobs.reason[row] = reason
-    state.jobs.release_at[row] = reason.until
-    set_phase(state, row, JobPhase.WAITING)
-    state.set_timer(reason.until, "release", state.jobs.id_of(row), int(state.jobs.attempt[row]))
-
-
-def enqueue(state: ClusterState, row: int) -> None:
-    """Put a job in line, at the place its submission gave it."""
-    jobs = state.jobs
-    if isinstance(jobs.reason[row], WaitingUntil):
-        jobs.reason[row] = None
-    jobs.in_line[row] = True
-    state.groups.count(int(jobs.group[row]), 1)
-    set_phase(state, row, JobPhase.QUEUED)
-
-
-def leave_line(state: ClusterState, row: int) -> None:
-    """Take a job out of the line, if it stands there."""
-    if state.jobs.in_line[row]:
-        state.jobs.in_line[row] = False
-        state.groups.count(int(state.jobs.group[row]), -1)
-
-
-def set_phase(state: ClusterState, row: int, phase: JobPhase) -> None:
-    """Move a job to another phase that is not its end, and keep its queue's counts."""
-    jobs, queue = state.jobs, int(state.jobs.queue[row])
-    was_live = jobs.phase_of(row).live
-    jobs.phase[row] = PHASE_CODE[phase]
-    if phase.live != was_live:
-        state.queues.running[queue] += 1 if phase.live else -1
-        state.queues.pending[queue] += -1 if phase.live else 1
-        state.news.queues[state.queues.id_of(queue)] = None
-    state.news.jobs[jobs.id_of(row)] = None
+    state.jobs.release_at[row] = job.not_before or 0
+    join_array(state, row)
+    register(state, row)
+    advance(state, row)
 
 
 def ask_stop(state: ClusterState, row: int, cause: Cause, reason: StopReason | None) -> None:
@@ -133,7 +98,23 @@ def late_end(state: ClusterState, fact: AttemptEnded) -> None:
         if succeeded and ended.phase is JobPhase.FAILED:
             ended = replace(ended, phase=JobPhase.SUCCEEDED, ended=state.now, outcome=fact.outcome)
             state.news.jobs[job_id] = None
+            _succeeded_after_all(state, ended.job)
         state.ended[job_id] = ended
+
+
+def _succeeded_after_all(state: ClusterState, job: Job) -> None:
+    """A job that was taken for failed was not: whoever waits for it, or for its array, hears of it."""
+    if job.id in state.dependents:
+        state.settled[job.id] = SUCCEEDED
+    if job.array is None:
+        return
+    array = JobId(job.array.array)
+    if array in state.arrays:
+        state.arrays[array].failed -= 1
+    elif array in state.ended_arrays:
+        state.ended_arrays[array] -= 1
+        if array in state.dependents:
+            state.settled[array] = of_array(state.ended_arrays[array])
 
 
 def _succeed_late(state: ClusterState, row: int, outcome: Outcome) -> None:
@@ -169,7 +150,7 @@ def end_attempt(state: ClusterState, row: int, fact: AttemptEnded) -> None:
             if stop and isinstance(stop[1], PreemptedBy):
                 jobs.reason[row] = Yielding(stop[1].by, stop[1].priority)
         jobs.queued_at[row] = state.now
-        enqueue(state, row)
+        advance(state, row)
 
 
 def _judge(state: ClusterState, row: int, outcome: Outcome) -> Outcome:
@@ -262,18 +243,19 @@ def _retry_or_fail(state: ClusterState, row: int, outcome: Outcome) -> None:
     if failures > limit:
         finish(state, row, JobPhase.FAILED, outcome)
     else:
-        wait(state, row, WaitingUntil(later(state.now, retry.wait(failures)), "back_off", failures))
-        jobs.queued_at[row] = jobs.release_at[row]
+        jobs.queued_at[row] = jobs.release_at[row] = later(state.now, retry.wait(failures))
+        advance(state, row)
 
 
 def _restart_replica(state: ClusterState, row: int, outcome: Outcome) -> None:
     """A replica has no end of its own: back in line at once when it was taken away, after a back-off when it ended."""
     if outcome.cause in (Cause.PREEMPTED, Cause.NODE_LOST, Cause.DRAINED):
-        enqueue(state, row)
+        advance(state, row)
         return
     state.jobs.failures[row] += 1
     failures = int(state.jobs.failures[row])
-    wait(state, row, WaitingUntil(later(state.now, state.jobs.job(row).retry.wait(failures)), "back_off", failures))
+    state.jobs.release_at[row] = later(state.now, state.jobs.job(row).retry.wait(failures))
+    advance(state, row)
 
 
 def drop_hold(state: ClusterState, row: int) -> None:
@@ -285,7 +267,7 @@ def drop_hold(state: ClusterState, row: int) -> None:
     state.held.pop(state.jobs.id_of(row), None)
     state.roomier.update(dict.fromkeys(state.nodes.row_of[task.node] for task in hold.placement))
     state.lighter.update(state.queues.limited_above(int(state.jobs.queue[row])))
-    enqueue(state, row)
+    advance(state, row)
 
 
 def finish(state: ClusterState, row: int, phase: JobPhase, outcome: Outcome) -> None:
@@ -300,14 +282,24 @@ def finish(state: ClusterState, row: int, phase: JobPhase, outcome: Outcome) -> 
     state.news.queues[job.queue] = None
     state.news.jobs[job.id] = None
     first = int(jobs.first_started[row])
-    state.ended[job.id] = EndedJob(
+    ended = state.ended[job.id] = EndedJob(
         job, phase, int(jobs.attempt[row]), Instant(int(jobs.queued_at[row])), Instant(first) if first else None,
         state.now, outcome, int(jobs.failures[row]), int(jobs.preemptions[row]),
         (float(jobs.spent[row, 0]), float(jobs.spent[row, 1]), float(jobs.spent[row, 2])), int(jobs.lost[row]),
         int(jobs.step[row]), int(jobs.total_steps[row]), jobs.written_off[row],
     )  # fmt: skip
     state.history.leave(int(jobs.history[row]))
+    _tell_dependents(state, row, ended)
     jobs.remove(job.id)
     jobs.spec[row] = None
     if len(state.ended) > KEEP_ENDED:
         del state.ended[next(iter(state.ended))]
+
+
+def _tell_dependents(state: ClusterState, row: int, ended: EndedJob) -> None:
+    forget_all(state, row)
+    if ended.job.id in state.dependents:
+        state.settled[ended.job.id] = of_job(ended)
+    array = leave_array(state, row, succeeded=ended.phase is JobPhase.SUCCEEDED)
+    if array is not None and array in state.dependents:
+        state.settled[array] = of_array(state.ended_arrays[array])

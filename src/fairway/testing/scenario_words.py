@@ -12,7 +12,7 @@ import yaml
 from fairway.faces.manifests.policy import PolicySpec, policy_of
 from fairway.faces.manifests.read import manifests_from
 from fairway.model.ids import ExecutorId, JobId, NodeId, QueueId, ServiceId
-from fairway.model.job import Job, Priority, PriorityClass, Retry, Role
+from fairway.model.job import ArrayIndex, Dependency, Job, Priority, PriorityClass, Retry, Role
 from fairway.model.node import Node
 from fairway.model.policy import Policy
 from fairway.model.queue import Queue
@@ -128,7 +128,22 @@ def job_of(words: Sequence[str], now: Instant) -> Job:
         deadline=instant("deadline"),
         max_runtime=parse_duration(options["max_runtime"]) if "max_runtime" in options else None,
         retry=Retry(limit=int(options.get("retries", "0"))),
+        after=tuple(_dependency(text) for text in options.get("after", "").split(",") if text),
+        array=_array(options["array"]) if "array" in options else None,
+        checkpoints="checkpoints" in words,
     )
+
+
+def _dependency(text: str) -> Dependency:
+    """``prep``, ``prep!`` when its end will do, ``prep?`` to wait should it fail."""
+    name = JobId(text.rstrip("!?"))
+    return Dependency(name, "ended" if "!" in text else "succeeded", "wait" if "?" in text else "fail")
+
+
+def _array(text: str) -> ArrayIndex:
+    """``sweep/2/8/3``: the third of eight elements, three of which may run at a time."""
+    name, index, size, *most = text.split("/")
+    return ArrayIndex(name, int(index), int(size), int(most[0]) if most else None)
 
 
 def _roles(words: Sequence[str], options: dict[str, str]) -> tuple[Role, ...]:

@@ -8,6 +8,7 @@ A scenario is a text file of blocks. The first sets the scene, one thing to a li
     nodes    n1..n2 8xH100 cpu=64           one or many; also memory= gpumem= disk= net= executor= cordoned lost
     running  dev/j1 8 on n1 priority=low started=2h-ago checkpoint=40m-ago
     pending  prod/j2 8 priority=critical    priority=high+5 deadline=2h max_runtime=1h not_before=5m retries=2
+                                            after=a,b! (ended) or c? (else wait) array=s/2/8/3 checkpoints
     # plan
     preempt  dev/j1  higher priority prod/j2 (critical); loses 40m x 8 GPU
     hold     prod/j2 on n1[0-7] until dev/j1 has stopped
@@ -17,8 +18,9 @@ two; ``cpu= memory= gpumem= disk= net=`` per task, ``type=H100,A100:0.5`` with s
 its own. ``on n1*2 n2`` puts two tasks on n1 and one on n2. After ``# plan`` stand the actions that are right, in
 order, then perhaps ``# then`` or ``# after 5m`` and what happens next: ``start JOB``, ``end JOB OUTCOME`` (succeeded,
 failed, killed, yielded, unstarted, lost; ``JOB@1`` is an attempt that is not the newest), ``cancel``, ``cordon``,
-``uncordon``, ``lose``, ``checkpoint``, ``service NAME replicas=2 ...``, and all of the first block. ``why JOB`` adds a
-line to the end of the plan: where the job stands, and why.
+``uncordon``, ``lose``, ``checkpoint``, ``keep`` and ``let`` (a person holds and releases a job), ``service NAME
+replicas=2 ...``, and all of the first block. ``why JOB`` adds a line to the end of the plan: where the job stands, and
+why.
 
 ``python -m fairway.testing.scenarios --update FILES`` writes the plans made now: read every line of the change.
 """
@@ -197,6 +199,8 @@ class Stage:
             "end": lambda rest: self.tell(
                 f.AttemptEnded(self.attempt(rest[0]), _local(), self.next(), self.now, _OUTCOMES[rest[1]])
             ),
+            "keep": lambda rest: self.tell(f.JobHeld(JobId(rest[0]), "ada")),
+            "let": lambda rest: self.tell(f.JobReleased(JobId(rest[0]), "ada")),
             "cancel": lambda rest: self.tell(f.CancelAsked(JobId(rest[0]), "ada")),
             "cordon": lambda rest: self.tell(f.NodeCordoned(NodeId(rest[0]))),
             "uncordon": lambda rest: self.tell(f.NodeCordoned(NodeId(rest[0]), on=False)),

@@ -20,6 +20,7 @@ from fairway.faces.manifests.convert import Caller
 from fairway.faces.manifests.read import manifests_from
 from fairway.model.errors import Conflict, FairwayError, NotFound, Refused
 from fairway.model.facts import CancelAsked, Facts, NodeSeen
+from fairway.model.ids import JobId
 from fairway.model.time import Instant
 from fairway.state.apply import apply
 from fairway.state.cluster import ClusterState
@@ -236,3 +237,60 @@ def test_what_is_not_there_cannot_be_changed(desk: Desk, wish: Callable[[Intake]
     with pytest.raises(NotFound):
         asyncio.run(wish(desk.intake))
     assert desk.inbox.waiting() == 0
+
+
+def after(*names: Any, name: str = "late") -> dict[str, Any]:
+    return {"kind": "Job", "name": name, "command": ["x"], "after": list(names)}
+
+
+def waits_for(desk: Desk) -> dict[str, list[str]]:
+    """What the jobs that are not in line wait for."""
+    jobs = desk.state.jobs
+    return {jobs.id_of(row): list(jobs.missing[row] or {}) for row in jobs.rows() if jobs.missing[row]}
+
+
+def test_names_in_after_stand_for_what_is_above_or_for_the_newest(desk: Desk) -> None:
+    desk.apply({"kind": "Job", "name": "prep", "command": ["x"]})
+    desk.apply({"kind": "Job", "name": "prep", "command": ["x"]})
+    desk.read_inbox()
+    desk.apply(after("prep", "prep-1"), after("late", name="later"))
+    desk.read_inbox()
+    assert waits_for(desk) == {"late-3": ["prep-2", "prep-1"], "later-4": ["late-3"]}
+
+
+def test_a_whole_array_may_come_first(desk: Desk) -> None:
+    sweep = {"kind": "Job", "name": "sweep", "command": ["x"], "array": {"size": 3, "max_running": 2}}
+    desk.apply(sweep, after("sweep"))
+    desk.read_inbox()
+    assert waits_for(desk) == {"late-2": ["sweep-1"]}
+    assert desk.state.arrays[JobId("sweep-1")].limit == 2
+    desk.apply(after("sweep", {"job": "sweep-1.0", "when": "ended"}, name="more"))
+    desk.read_inbox()
+    assert waits_for(desk)["more-3"] == ["sweep-1", "sweep-1.0"]
+
+
+def test_what_is_not_there_or_has_failed_cannot_come_first(desk: Desk) -> None:
+    with pytest.raises(NotFound) as missing:
+        desk.apply(after("nobody"))
+    assert missing.value.field == "documents[0].after[0]"
+    desk.apply(JOB)
+    desk.read_inbox()
+    desk.tell(CancelAsked(JobId("j-1")))
+    with pytest.raises(Refused, match="been cancelled"):
+        desk.apply(after("j-1"))
+    desk.apply(after({"job": "j-1", "when": "ended"}))
+    desk.apply(after({"job": "j-1", "otherwise": "wait"}, name="patient"))
+    desk.read_inbox()
+    assert waits_for(desk) == {"patient-3": ["j-1"]}
+
+
+def test_jobs_are_held_and_released(desk: Desk) -> None:
+    desk.apply(JOB)
+    desk.read_inbox()
+    told, errors = asyncio.run(desk.intake.keep(["j-1", "nobody"], "ada", release=False))
+    assert ([status.id for status in told], [error.code for error in errors]) == (["j-1"], ["not_found"])
+    desk.read_inbox()
+    assert desk.state.jobs.kept_by[0] == "ada"
+    asyncio.run(desk.intake.keep(["j-1"], "ada", release=True))
+    desk.read_inbox()
+    assert desk.state.jobs.kept_by[0] is None

@@ -227,3 +227,22 @@ def test_show_tells_everything_about_a_job(plane: RunningPlane) -> None:
         assert part in text
     found = plane.cli("show", job, "--json").json
     assert (found["exit_code"], found["cause"], found["spec"]["labels"]) == (7, "failed", [["a", "b"]])
+
+
+def test_a_job_is_held_released_and_comes_after_another(plane: RunningPlane) -> None:
+    first = plane.cli("submit", "--name", "first", "--not-before", "1h", "--", "true").out.strip()
+    then = plane.cli("submit", "--name", "then", "--after", "first", "--", "true").out.strip()
+    shown = plane.cli("ps", "--json").json
+    assert {job["id"]: job["reason"] for job in shown if job["id"] in (first, then)} == {
+        first: "waiting for its start time",
+        then: f"waiting for {first} to end",
+    }
+    held = plane.cli("hold", then, "nobody-9")
+    assert (held.out, held.code) == (f"{then} is held\n", 3)
+    wait_for(lambda: plane.cli("show", then, "--json").json["reason"].startswith("held by"), "the hold")
+    assert plane.cli("release", then).out == f"{then} is released\n"
+    assert plane.cli("cancel", first).code == 0
+    wait_for(lambda: plane.cli("show", then, "--json").json["ended_ms"], "its end")
+    ended = plane.cli("show", then, "--json").json
+    assert (ended["phase"], ended["cause"]) == ("failed", "dependency")
+    assert first in ended["message"]

@@ -94,7 +94,7 @@ labels: {team: a}
     )
     assert job == expected
     told = {field.name for field in fields(Job) if getattr(job, field.name) != field.default}
-    untold = {"array", "service", "work", "checkpoint_every"}  # an array's own; Fairway's own; a simulator's
+    untold = {"array", "after", "service", "work", "checkpoint_every"}  # told by what was accepted; a simulator's
     assert {field.name for field in fields(Job)} - told == untold
 
 

@@ -70,7 +70,7 @@ class ApplyBody(_Body):
 
 
 class CancelBody(_Body):
-    """Who wants an end; ``jobs`` only where the path names none."""
+    """Who wants an end, a hold or a release; ``jobs`` only where the path names none."""
 
     user: str = ""
     jobs: list[str] = []
@@ -187,6 +187,20 @@ class Api:
         asked, errors = await self._plane.intake.cancel(body.jobs, body.user)
         return JSONResponse({"cancelled": [each.id for each in asked], "errors": [to_body(each) for each in errors]})
 
+    async def hold(self, request: Request) -> Response:
+        """Keep jobs out of the line until they are released."""
+        return await self._keep(request, release=False)
+
+    async def release(self, request: Request) -> Response:
+        """Let jobs go on that are held, or whose dependencies did not succeed."""
+        return await self._keep(request, release=True)
+
+    async def _keep(self, request: Request, *, release: bool) -> Response:
+        body = await _body(request, CancelBody)
+        told, errors = await self._plane.intake.keep(body.jobs, body.user, release=release)
+        key = "released" if release else "held"
+        return JSONResponse({key: [each.id for each in told], "errors": [to_body(each) for each in errors]})
+
     async def queues(self, request: Request) -> Response:
         """Every queue."""
         await self._present.settled()
@@ -230,6 +244,8 @@ class Api:
         return [
             Route("/v1/apply", self.apply, methods=["POST"]),
             Route("/v1/cancel", self.cancel_many, methods=["POST"]),
+            Route("/v1/hold", self.hold, methods=["POST"]),
+            Route("/v1/release", self.release, methods=["POST"]),
             Route("/v1/jobs", self.jobs),
             Route("/v1/jobs/{id}", self.job),
             Route("/v1/jobs/{id}/explain", self.explain),

@@ -13,6 +13,7 @@ from fairway.adapters.stores.inbox import Entry, Inbox
 from fairway.decide.admit import validate
 from fairway.engine.status import JobStatus
 from fairway.faces.api.changes import Change, changes_of
+from fairway.faces.api.earlier import Earlier, look_up
 from fairway.faces.api.present import Accepted, Present
 from fairway.faces.api.unfit import Fitting
 from fairway.faces.errors import several
@@ -21,7 +22,7 @@ from fairway.faces.manifests.convert import Caller, facts_of, jobs_of
 from fairway.faces.manifests.read import Declared
 from fairway.faces.manifests.schema import JobSpec, QueueSpec, ServiceSpec
 from fairway.model.errors import Conflict, FairwayError, InvalidField, NotFound, Refused
-from fairway.model.facts import CancelAsked, Fact, Facts, NodeCordoned, ServiceRemoved
+from fairway.model.facts import CancelAsked, Fact, Facts, JobHeld, JobReleased, NodeCordoned, ServiceRemoved
 from fairway.model.ids import JobId, NodeId, QueueId, ServiceId, ancestry
 from fairway.model.job import Job
 from fairway.model.resources import WHOLE
@@ -99,7 +100,10 @@ class Intake:
         was accepted; StoreFull, StoreBusy."""
         now = self._present.clock()
         repeated = None if wish.dry_run else self._repetition(wish)
-        warnings = [""] * len(declared) if repeated else self._check(declared, now, wish)
+        if any(isinstance(each.spec, JobSpec) and each.spec.after for each in declared):
+            await self._present.settled()  # whoever submits one job and then the next finds the first
+        earlier = look_up(declared, self._present)
+        warnings = [""] * len(declared) if repeated else self._check(declared, now, wish, earlier)
         planned = [changes_of(each.spec, self._present.model, wish.caller) for each in declared]
         if wish.dry_run:
             return [
@@ -107,7 +111,7 @@ class Intake:
                 for each, (action, changes), warning in zip(declared, planned, warnings, strict=True)
             ]
         numbers = await self._inbox.put_async(
-            _entry(each, i, len(declared), now, wish) for i, each in enumerate(declared)
+            _entry(each, i, len(declared), now, wish, earlier) for i, each in enumerate(declared)
         )
         for each, number in zip(declared, numbers, strict=True):
             self._expect(each, number)
@@ -132,9 +136,9 @@ class Intake:
 
     # -- checks ---------------------------------------------------------------------------------------------------
 
-    def _check(self, declared: Sequence[Declared], now: Instant, wish: Wish) -> list[str]:
+    def _check(self, declared: Sequence[Declared], now: Instant, wish: Wish, earlier: Earlier) -> list[str]:
         """A warning for each manifest, mostly empty. Raises what is wrong with them, the worst kind first."""
-        batch = _Batch()
+        batch = _Batch(errors=list(earlier.errors))
         for each in declared:
             if isinstance(each.spec, QueueSpec):
                 batch.queues |= {name: 1_000_000 for name in ancestry(QueueId(each.spec.name)) if name}
@@ -208,7 +212,7 @@ class Intake:
         errors: list[FairwayError] = []
         for name in names:
             try:
-                found = await self._cancellable(name)
+                found = await self._alive(name, "cancelled")
             except FairwayError as error:
                 errors.append(error)
             else:
@@ -217,17 +221,34 @@ class Intake:
             await self._put([CancelAsked(status.id, by) for status in asked.values()])
         return list(asked.values()), errors
 
-    async def _cancellable(self, name: str) -> list[JobStatus]:
+    async def _alive(self, name: str, participle: str) -> list[JobStatus]:
+        """The jobs of a name that have not ended. Raises NotFound, Conflict."""
         elements = self._present.elements(name) or [await self._present.job(name)]
         live = [status for status in elements if not status.phase.ended]
         if not live:
             phase = elements[0].phase.value
             what = "its jobs have all ended" if len(elements) > 1 else f"it has already {_ENDED[phase]}"
-            raise Conflict(f"{name} cannot be cancelled: {what}", "job")
+            raise Conflict(f"{name} cannot be {participle}: {what}", "job")
         if live[0].service is not None:
             what = f"it is a replica of the service {live[0].service}; apply that with fewer replicas, or remove it"
-            raise Conflict(f"{name} cannot be cancelled: {what}", "job")
+            raise Conflict(f"{name} cannot be {participle}: {what}", "job")
         return live
+
+    async def keep(self, names: Sequence[str], by: str, *, release: bool) -> tuple[list[JobStatus], list[FairwayError]]:
+        """Hold or ``release`` jobs, or all of an array's. Returns those that were told, and why others were not."""
+        told: dict[str, JobStatus] = {}
+        errors: list[FairwayError] = []
+        for name in names:
+            try:
+                found = await self._alive(name, "released" if release else "held")
+            except FairwayError as error:
+                errors.append(error)
+            else:
+                told.update((status.id, status) for status in found)
+        if told:
+            fact = JobReleased if release else JobHeld
+            await self._put([fact(status.id, by) for status in told.values()])
+        return list(told.values()), errors
 
     async def cordon(self, node: str, on: bool) -> None:
         """Place nothing more on a node, or place there again. Raises NotFound."""
@@ -260,9 +281,11 @@ def _count(spec: JobSpec) -> int:
     return spec.array.points if spec.array else 1
 
 
-def _entry(each: Declared, index: int, of: int, now: Instant, wish: Wish) -> Entry:
+def _entry(each: Declared, index: int, of: int, now: Instant, wish: Wish, earlier: Earlier) -> Entry:
     def body(seq: int) -> bytes:
-        return encode(Facts(now, tuple(facts_of(each.spec, seq, now, wish.caller))))
+        if isinstance(each.spec, JobSpec):
+            earlier.accepted(index, each.spec, seq)
+        return encode(Facts(now, tuple(facts_of(each.spec, seq, now, wish.caller, earlier.of(index)))))
 
     said: list[Any] = [each.document.value, wish.caller.user, wish.caller.base, of]
     same = json.dumps(said, sort_keys=True, default=str).encode()

@@ -68,14 +68,15 @@ class Present:
     async def job(self, name: str) -> JobStatus:
         """A job by its id. Raises NotFound that names near ones, and the elements of an array."""
         job = JobId(name)
-        if self.model.job(job) is None and self._coming(name):
-            await self.until(lambda: self.model.job(job) is not None or not self._coming(name))
+        if self.model.job(job) is None and self.coming(name):
+            await self.until(lambda: self.model.job(job) is not None or not self.coming(name))
         found = self.model.job(job) or self.queries.job(job)
         if found is None:
             raise self.unknown_job(name)
         return found
 
-    def _coming(self, name: str) -> bool:
+    def coming(self, name: str) -> bool:
+        """Whether a job, or an array, may have been accepted and is not published yet."""
         return name.partition(".")[0] in self._arriving() or self._backlog() > 0
 
     def story(self, job: JobId) -> list[tuple[Instant, str]]:

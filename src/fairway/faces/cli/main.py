@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from fairway.faces.cli import apply, cancel, cluster, control, follow, jobs, lists, simulate, submit, tools
+from fairway.faces.cli import apply, cancel, cluster, control, follow, jobs, keep, lists, simulate, submit, tools
 
 app = typer.Typer(
     name="fairway",
@@ -28,6 +28,8 @@ app.command("submit", cls=submit.Command, rich_help_panel=RUN)(submit.submit)
 app.command("run", cls=submit.Command, rich_help_panel=RUN)(submit.run)
 app.command("logs", rich_help_panel=RUN)(follow.logs)
 app.command("cancel", rich_help_panel=RUN)(cancel.cancel)
+app.command("hold", rich_help_panel=RUN)(keep.hold)
+app.command("release", rich_help_panel=RUN)(keep.release)
 
 app.command("ps", rich_help_panel=LOOK)(jobs.ps)
 app.command("show", rich_help_panel=LOOK)(jobs.show)

@@ -56,6 +56,10 @@ Deadline = Annotated[
 Start = Annotated[
     str, typer.Option("--not-before", help="When it may start: 30m from now, or a time.", rich_help_panel=WHEN)
 ]
+After = Annotated[
+    list[str] | None,
+    typer.Option("--after", help="A job, by id or name, that must have succeeded first.", rich_help_panel=WHEN),
+]
 MaxRuntime = Annotated[
     str, typer.Option("--max-runtime", help="Stop it when it has run so long: 4h.", rich_help_panel=WHEN)
 ]
@@ -106,7 +110,8 @@ _OPTION_OF = {
     "request.accelerators": "--gpu-type", "request.cpu": "--cpus", "request.memory": "--memory",
     "request.disk": "--disk", "request": "--gpus", "workers": "--workers", "priority": "--priority",
     "deadline": "--deadline",
-    "not_before": "--not-before", "max_runtime": "--max-runtime", "estimate": "--estimate", "retries": "--retries",
+    "not_before": "--not-before", "after": "--after",
+    "max_runtime": "--max-runtime", "estimate": "--estimate", "retries": "--retries",
     "grace": "--grace", "array": "--array", "env": "--env", "workdir": "--workdir", "labels": "--label",
     "command": "COMMAND",
 }  # fmt: skip
@@ -128,6 +133,7 @@ class Work:
     priority: str = ""
     deadline: str = ""
     not_before: str = ""
+    after: list[str] | None = None
     max_runtime: str = ""
     estimate: str = ""
     retries: int = 0
@@ -171,6 +177,7 @@ class Work:
             "workers": _workers(self.workers),
             "deadline": self.deadline,
             "not_before": self.not_before,
+            "after": self.after,
             "max_runtime": self.max_runtime,
             "estimate": self.estimate,
             "retries": self.retries,

@@ -120,6 +120,16 @@ class Client:
         answer = self._ask("POST", "/v1/cancel", json={"user": user(), "jobs": list(jobs)})
         return answer["cancelled"], [from_body(body) for body in answer["errors"]]
 
+    def hold(self, jobs: Iterable[str]) -> tuple[list[str], list[FairwayError]]:
+        """Keep jobs out of the line; returns the ids of those that were told, and why others were not."""
+        answer = self._ask("POST", "/v1/hold", json={"user": user(), "jobs": list(jobs)})
+        return answer["held"], [from_body(body) for body in answer["errors"]]
+
+    def release(self, jobs: Iterable[str]) -> tuple[list[str], list[FairwayError]]:
+        """Let held jobs go on; returns the ids of those that were told, and why others were not."""
+        answer = self._ask("POST", "/v1/release", json={"user": user(), "jobs": list(jobs)})
+        return answer["released"], [from_body(body) for body in answer["errors"]]
+
     def cordon(self, node: str, on: bool = True) -> None:
         """Place nothing more on a node, or place there again."""
         self._ask("POST", f"/v1/nodes/{_quoted(node)}/cordon", json={"on": on})

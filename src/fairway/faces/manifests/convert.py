@@ -1,6 +1,6 @@
 """From manifests to the vocabulary. A job's id and instants depend on when it was accepted: they are arguments."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import PurePosixPath
@@ -21,7 +21,7 @@ from fairway.faces.manifests.schema import (
 from fairway.faces.manifests.units import GpuCount, Moment
 from fairway.model.facts import Fact, JobSubmitted, PolicySet, PoolSet, QueueSet, ServiceSet
 from fairway.model.ids import JobId, NodeId, PoolId, QueueId, ServiceId
-from fairway.model.job import ArrayIndex, Job, Retry, Role
+from fairway.model.job import ArrayIndex, Dependency, Job, Retry, Role
 from fairway.model.money import MicroDollars
 from fairway.model.node import Node, Topology
 from fairway.model.offer import Pool
@@ -45,11 +45,12 @@ class Caller:
         return str(PurePosixPath(self.base, workdir)) if self.base or workdir else ""
 
 
-def facts_of(spec: Manifest, seq: int, now: Instant, caller: Caller) -> list[Fact]:
-    """What a manifest that was accepted as number ``seq`` at ``now`` makes known."""
+def facts_of(spec: Manifest, seq: int, now: Instant, caller: Caller, after: Sequence[Dependency] = ()) -> list[Fact]:
+    """What a manifest that was accepted as number ``seq`` at ``now`` makes known; ``after`` is what a job still has to
+    wait for, by the ids that its names stand for."""
     match spec:
         case JobSpec():
-            return [JobSubmitted(job) for job in jobs_of(spec, seq, now, caller)]
+            return [JobSubmitted(job) for job in jobs_of(spec, seq, now, caller, after)]
         case ServiceSpec():
             return [ServiceSet(service_of(spec, caller))]
         case QueueSpec():
@@ -60,7 +61,7 @@ def facts_of(spec: Manifest, seq: int, now: Instant, caller: Caller) -> list[Fac
             return [PolicySet(policy_of(spec))]
 
 
-def jobs_of(spec: JobSpec, seq: int, now: Instant, caller: Caller) -> list[Job]:
+def jobs_of(spec: JobSpec, seq: int, now: Instant, caller: Caller, after: Sequence[Dependency] = ()) -> list[Job]:
     """The job, or one for each element of an array. Ids: ``train-17``, ``sweep-18.3``."""
     stem = f"{spec.name}-{seq}"
     base = Job(
@@ -82,11 +83,12 @@ def jobs_of(spec: JobSpec, seq: int, now: Instant, caller: Caller) -> list[Job]:
         retry=Retry(spec.retries.limit, spec.retries.backoff, spec.retries.backoff_max, spec.retries.start_limit),
         labels=tuple(sorted(spec.labels.items())),
         checkpoints=spec.checkpoints,
+        after=tuple(after),
     )
     if spec.array is None:
         return [base]
     size = spec.array.points
-    return [_element(base, stem, index, size, point) for index, point in enumerate(points(spec.array))]
+    return [_element(base, spec.array, index, size, point) for index, point in enumerate(points(spec.array))]
 
 
 def points(array: ArraySpec) -> Iterator[dict[str, Any]]:
@@ -100,7 +102,7 @@ def points(array: ArraySpec) -> Iterator[dict[str, Any]]:
         yield from (dict(zip(names, values, strict=True)) for values in product(*array.parameters.values()))
 
 
-def _element(base: Job, stem: str, index: int, size: int, point: dict[str, Any]) -> Job:
+def _element(base: Job, array: ArraySpec, index: int, size: int, point: dict[str, Any]) -> Job:
     texts = {name: str(value) for name, value in point.items()}
     words = {f"{{{name}}}": text for name, text in (*texts.items(), ("index", str(index)))}
 
@@ -113,11 +115,11 @@ def _element(base: Job, stem: str, index: int, size: int, point: dict[str, Any])
     env |= {f"FAIRWAY_PARAM_{name.upper()}": text for name, text in texts.items()}
     return replace(
         base,
-        id=JobId(f"{stem}.{index}"),
+        id=JobId(f"{base.id}.{index}"),
         command=tuple(fill(word) for word in base.command),
         roles=tuple(replace(role, command=tuple(fill(word) for word in role.command)) for role in base.roles),
         env=tuple(sorted(env.items())),
-        array=ArrayIndex(stem, index, size),
+        array=ArrayIndex(base.id, index, size, array.max_running),
     )
 
 

@@ -20,6 +20,7 @@ MOST_ELEMENTS = 10_000
 MOST_CPU = 100_000 * 1000
 MOST_MIB = 1 << 32
 MOST_GPUS = 4096
+MOST_AFTER = 1000
 
 _SHELL = re.compile(r"[|&;<>$`*?~(){}\n]")
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from fairway.faces.manifests.fields import (
+    MOST_AFTER,
     MOST_CPU,
     MOST_ELEMENTS,
     MOST_GPUS,
@@ -162,6 +163,22 @@ def _array(value: Any) -> Any:
     return {"size": value} if isinstance(value, int) and not isinstance(value, bool) else value
 
 
+def _after(value: Any) -> Any:
+    return {"job": value} if isinstance(value, str) else value
+
+
+class AfterSpec(Strict):
+    """A job to come after: its id, its name (the newest job so called), or an array for all of its elements.
+
+    ``otherwise`` says what happens when it should have succeeded and did not: this one ends too, or waits for somebody
+    to release or cancel it.
+    """
+
+    job: Annotated[str, Field(min_length=1, max_length=200, strict=True)]
+    when: Literal["succeeded", "ended"] = "succeeded"
+    otherwise: Literal["fail", "wait"] = "fail"
+
+
 class ArraySpec(Strict):
     """One job per element. ``parameters`` is a grid (name: values) or a list of points (name: value each).
 
@@ -170,6 +187,8 @@ class ArraySpec(Strict):
     """
 
     size: Elements | None = None
+    max_running: Elements | None = None
+    """How many may be in line or running at a time."""
     parameters: dict[str, list[str | int | float | bool]] | list[dict[str, str | int | float | bool]] = Field(
         default_factory=dict
     )
@@ -240,6 +259,7 @@ class JobSpec(Strict):
     workers: Workers | None = None
     roles: tuple[RoleSpec, ...] = ()
     array: Annotated[ArraySpec, BeforeValidator(_array, json_schema_input_type=int | ArraySpec)] | None = None
+    after: tuple[Annotated[AfterSpec, BeforeValidator(_after, json_schema_input_type=str | AfterSpec)], ...] = ()
     not_before: When | None = None
     deadline: When | None = None
     max_runtime: Time | None = None
@@ -262,6 +282,11 @@ class JobSpec(Strict):
         programs = [(role.command, role.script) for role in self.roles] or [((), "")]
         if not (self.command or self.script) and any(not (command or script) for command, script in programs):
             raise FieldError("command", "is missing: write what to run, like [python, train.py]")
+        earlier = [each.job for each in self.after]
+        if len(set(earlier)) < len(earlier):
+            raise FieldError("after", f"{said(max(earlier, key=earlier.count))} is listed twice: remove one")
+        if len(earlier) > MOST_AFTER:
+            raise FieldError("after", f"{len(earlier)} > {MOST_AFTER}: make an array of them and come after that")
         for name in ("max_runtime", "estimate"):
             if getattr(self, name) == 0:
                 raise FieldError(name, "0 leaves no time to run: write a longer one, or remove it")
