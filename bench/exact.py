@@ -1,4 +1,4 @@
-"""The best that could start at once: a mixed-integer program over every job of the line, solved by HiGHS.
+"""The best that could start at once: mixed-integer programs over the jobs of a line, solved by HiGHS.
 
 The rules are those of the decision: a job starts with all its tasks or not at all; a task lies on one node, of a type
 it accepts; whole devices are idle ones; a share lies on one device, whose shares add up to at most 1000 milli-GPUs,
@@ -11,6 +11,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from fairway.model.errors import Unavailable
+from fairway.model.ids import JobId
 from fairway.model.job import Job
 from fairway.model.node import Node
 from fairway.model.resources import FLAT, WHOLE, Request
@@ -60,6 +61,24 @@ def best_start(nodes: Sequence[Node], jobs: Sequence[Job], values: Sequence[floa
     return Best(
         info.objective_function_value, max(info.mip_dual_bound, info.objective_function_value), status == "Optimal"
     )
+
+
+def start_in_order(
+    nodes: Sequence[Node], line: Sequence[Job], feasible: frozenset[JobId], seconds: float = 10.0
+) -> frozenset[JobId]:
+    """The jobs that start when each in turn is let in if it can start together with those let in before it, wherever
+    all of them then lie. ``feasible`` are known to fit together, which spares questions. A question that is not
+    answered in ``seconds`` counts as a yes, so that the answer is never too small. Raises Unavailable."""
+    inside: list[Job] = []
+    for job in line:
+        wanted = [*inside, job]
+        if {one.id for one in wanted} <= feasible:
+            inside.append(job)
+            continue
+        found = best_start(nodes, wanted, [1.0] * len(wanted), seconds)
+        if found.bound > len(wanted) - 0.5:
+            inside.append(job)
+    return frozenset(job.id for job in inside)
 
 
 def _solver(seconds: float) -> "Highs":

@@ -45,6 +45,7 @@ class Line:
         self.groups = snap.jobs.group[self.rows]
         self.shapes: Ints = groups.shape[self.groups]
         self.urgent = groups.preempts[self.groups]
+        """(P,) whether to ask the caller when a job finds no room."""
         self.answers: Ints = np.zeros(len(self.rows), np.int64)
         self.no_room = np.full(len(groups.shapes.shapes), -1, np.int64)
         """(S,) place in line of the first job of each shape that found no room; -1 for none."""
@@ -96,6 +97,7 @@ class Line:
     def helped(self, at: int) -> None:
         """The caller has found a way for the job it was asked about: those equal to it are tried again."""
         self.answers[at] = UNTRIED
+        self._fitted.pop(at, None)
         if self.no_room[self.shapes[at]] == at:
             self.no_room[self.shapes[at]] = -1
 
@@ -108,6 +110,18 @@ class Line:
             if self.no_room[self.shapes[at]] < 0:
                 self.no_room[self.shapes[at]] = at
         self.answers[at] = OVER_LIMIT if limit else NO_ROOM
+
+    def ask_of_all(self) -> None:
+        """Ask the caller about every group that finds no room, and not only about those that may preempt."""
+        self.urgent[:] = True
+
+    def ask_no_more(self) -> None:
+        """The caller can do nothing more for jobs that find no room and may not preempt."""
+        self.hopeless |= ~self.snap.groups.preempts[: len(self.hopeless)]
+
+    def count_placed(self, before: int) -> int:
+        """How many of the jobs before a place in line the walk itself has placed."""
+        return int(np.count_nonzero(self.answers[:before] == PLACED))
 
     def placed(self) -> Iterator[tuple[int, Placement, Placed]]:
         """(place in line, placement, reason) of every job that the walk itself has placed."""

@@ -13,6 +13,7 @@ from fairway.decide.explain import refusals
 from fairway.decide.gang import Short, place
 from fairway.decide.line import Line
 from fairway.decide.marks import SLOW
+from fairway.decide.repack import Repack
 from fairway.model.ids import AttemptId
 from fairway.model.phases import Cause
 from fairway.model.plan import Action, Hold, Placement, Plan, Release, Start, Stop, Unplaced
@@ -84,10 +85,15 @@ def place_in_order(cycle: Cycle) -> None:
     if not len(line):
         return
     said: dict[int, list[Action]] = {}
+    repack = Repack(line)
+    if len(line) > 1:
+        line.ask_of_all()
     for why, at in line.walk():
         group = cycle.snap.groups.group(int(line.groups[at]))
         row = int(line.rows[at])
         actions = _place_slowly(cycle, group, row) if why == SLOW else []
+        if not actions:
+            actions = _repack(cycle, line, repack, said, at)
         if not actions and group.cls.may_preempt:
             actions = _preempt(cycle, group, row)
         if actions:
@@ -121,6 +127,18 @@ def _place_slowly(cycle: Cycle, group: Group, row: int) -> list[Action]:
         return []
     trial.charge(group.queue, placed_sums(snap.jobs.job(row), outcome.placement))
     return [_start(cycle, row, outcome.placement, outcome.reason)]
+
+
+def _repack(cycle: Cycle, line: Line, repack: Repack, said: dict[int, list[Action]], at: int) -> list[Action]:
+    """Start a queued job where this decision's own starts make room for it by lying elsewhere; nothing when none do."""
+    group = cycle.snap.groups.group(int(line.groups[at]))
+    found = repack.make_room(at, group, said) or {}
+    for other, fitted in found.items():
+        said[other] = [_start(cycle, int(line.rows[other]), fitted.placement, fitted.reason)]
+        line.helped(other)
+    if repack.spent:
+        line.ask_no_more()
+    return said[at] if found else []
 
 
 def _start(cycle: Cycle, row: int, placement: Placement, reason: Placed) -> Start:

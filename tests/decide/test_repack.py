@@ -1,0 +1,89 @@
+"""Moving starts that have not begun: more of the line starts, in the order of the line, and nothing breaks."""
+
+from unittest import mock
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fairway.decide import repack
+from fairway.decide.pipeline import decide
+from fairway.model.job import PriorityClass, Role
+from fairway.model.plan import Plan, Start
+from fairway.model.policy import Policy
+from fairway.state.snapshot import snapshot
+from fairway.testing.builders import Rehearsal, a_job, a_node, a_queue, a_request, submitted
+
+NODES = st.lists(
+    st.tuples(st.integers(1, 8), st.sampled_from(("H100", "A100")), st.integers(4, 32)), min_size=1, max_size=5
+)
+REQUESTS = st.builds(
+    a_request,
+    st.sampled_from((0, 0.25, 0.5, 0.7, 1, 1, 2, 3, 4)),
+    st.sampled_from((1, 2, 8)),
+    types=st.sampled_from(((), (), ("H100",), ("A100",), ("H100", ("A100", 0.5)))),
+)
+JOBS = st.lists(
+    st.tuples(REQUESTS, st.sampled_from((1, 1, 1, 2, 3)), st.sampled_from((0, 0, 1)), st.booleans()),
+    min_size=2,
+    max_size=12,
+)
+
+
+def rehearse(nodes, jobs, limit=None) -> Rehearsal:
+    it = Rehearsal()
+    it.nodes(*(a_node(f"n{i}", gpus, kind, cpu=cpu) for i, (gpus, kind, cpu) in enumerate(nodes)))
+    it.queues(a_queue("a", gpus=limit), a_queue("b"))
+    for index, (request, count, low, first) in enumerate(jobs):
+        cls = PriorityClass.LOW if low else PriorityClass.MEDIUM
+        role = Role(count=count, request=request, min_count=1 if count == 3 else None)
+        it.tell(submitted(a_job(f"j{index}", role, queue="a" if first else "b", cls=cls)))
+    return it
+
+
+def started(plan: Plan) -> dict[str, Start]:
+    return {action.attempt.job: action for action in plan.actions if isinstance(action, Start)}
+
+
+@given(NODES, JOBS, st.none() | st.integers(0, 8))
+def test_the_first_to_differ_in_line_is_one_more_that_starts(nodes, jobs, limit) -> None:
+    it = rehearse(nodes, jobs, limit)
+    snap = snapshot(it.state)
+    with mock.patch.object(repack, "MOST_ASKS", 0):
+        plain = started(decide(snap, Policy()))
+    moved = started(decide(snap, Policy()))
+    line = sorted(range(len(jobs)), key=lambda index: (jobs[index][2], index))
+    differ = [f"j{index}" for index in line if (f"j{index}" in plain) != (f"j{index}" in moved)]
+    assert not differ or differ[0] in moved
+    it.decide()
+    it.prove()
+
+
+@given(NODES, JOBS)
+def test_nobody_is_moved_to_slower_devices(nodes, jobs) -> None:
+    snap = snapshot(rehearse(nodes, jobs).state)
+    with mock.patch.object(repack, "MOST_ASKS", 0):
+        plain = started(decide(snap, Policy()))
+    moved = started(decide(snap, Policy()))
+
+    def pace(start: Start) -> float:
+        job = snap.jobs.job(snap.jobs.row_of[start.attempt.job])
+        kinds = [snap.nodes.node(snap.nodes.row_of[task.node]).gpu_type for task in start.placement]
+        return min(job.roles[0].request.speed_on(kind) for kind in kinds)
+
+    first = next((name for name in moved if name not in plain), None)
+    before = [name for name in moved if first is None or list(moved).index(name) < list(moved).index(first)]
+    for name in before:
+        if name in plain:
+            assert pace(moved[name]) >= pace(plain[name])
+
+
+def test_the_work_is_bounded() -> None:
+    it = Rehearsal()
+    it.nodes(*(a_node(f"n{index}", 4, "H100" if index % 2 else "A100") for index in range(8)))
+    for index in range(200):
+        types = (("H100",), ("A100",), ())[index % 3]
+        it.tell(submitted(a_job(f"j{index}", a_request(1 + index % 4, cpu=1 + index % 7, types=types))))
+    with mock.patch.object(repack, "place", wraps=repack.place) as placed:
+        plan = decide(snapshot(it.state), Policy())
+    assert started(plan)
+    assert 0 < placed.call_count <= repack.LOOKS // repack.LEAST
