@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fairway.decide import fit, walk_fast
+from fairway.decide import fit, order, walk_fast
 from fairway.decide.admit import over_limit
 from fairway.decide.gang import Fitted, place
 from fairway.decide.marks import NO_ROOM, OVER_LIMIT, PLACED, REFUSED, SLOW, UNTRIED
@@ -38,9 +38,11 @@ class Compiled(NamedTuple):
 class Line:
     """``rows`` (P,) are job rows in order; ``answers`` (P,) what became of each (``marks.PLACED`` and so on)."""
 
-    def __init__(self, snap: Snapshot, trial: Trial, policy: Policy) -> None:
+    def __init__(
+        self, snap: Snapshot, trial: Trial, policy: Policy, disciplines: order.Disciplines = order.TABLE
+    ) -> None:
         self.snap, self.trial, self.policy = snap, trial, policy
-        self.rows = _in_order(snap)
+        self.rows = _in_order(snap, policy, disciplines)
         groups = snap.groups
         self.groups = snap.jobs.group[self.rows]
         self.shapes: Ints = groups.shape[self.groups]
@@ -152,9 +154,7 @@ def _compiled(shape: Shape, kinds: fit.Kinds, several: bool) -> Compiled:
     return Compiled(request.gpus, fit.share_by_kind(request, kinds), fit.speed_by_kind(request, kinds), slow)
 
 
-def _in_order(snap: Snapshot) -> Ints:
-    """Rows of every job in line whose group is ready: by class, number, deadline, submission."""
-    jobs, height = snap.jobs, snap.jobs.height
-    rows = np.flatnonzero(jobs.in_line[:height])
-    rows = rows[~snap.groups.blocked[jobs.group[rows]]]
-    return rows[np.lexsort((jobs.ordinal[rows], jobs.deadline[rows], -jobs.number[rows], jobs.cls[rows]))]
+def _in_order(snap: Snapshot, policy: Policy, disciplines: order.Disciplines) -> Ints:
+    """Rows of every job in line whose group is ready."""
+    rows = np.flatnonzero(snap.jobs.in_line[: snap.jobs.height])
+    return order.in_order(snap, policy, rows[~snap.groups.blocked[snap.jobs.group[rows]]], disciplines)

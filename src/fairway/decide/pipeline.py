@@ -7,7 +7,7 @@ something that could let one in, and a cycle in which nothing is ready does noth
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from fairway.decide import preempt
+from fairway.decide import displace, order, preempt
 from fairway.decide.admit import over_limit
 from fairway.decide.explain import refusals
 from fairway.decide.gang import Short, place
@@ -16,9 +16,9 @@ from fairway.decide.marks import SLOW
 from fairway.decide.repack import Repack
 from fairway.model.ids import AttemptId
 from fairway.model.phases import Cause
-from fairway.model.plan import Action, Hold, Placement, Plan, Release, Start, Stop, Unplaced
+from fairway.model.plan import Action, Hold, Placement, Plan, Release, Review, Start, Stop, Unplaced
 from fairway.model.policy import Policy
-from fairway.model.reasons import Placed, PreemptedBy, RanTooLong
+from fairway.model.reasons import Outranked, Placed, PreemptedBy, RanTooLong
 from fairway.state.groups import Group
 from fairway.state.jobs import placed_sums, task_need
 from fairway.state.snapshot import Snapshot, Trial
@@ -31,16 +31,17 @@ class Cycle:
     snap: Snapshot
     trial: Trial
     policy: Policy
+    disciplines: order.Disciplines
     actions: list[Action] = field(default_factory=list[Action])
     victims: set[int] = field(default_factory=set[int])
     """Rows of jobs that this plan stops."""
 
 
-def decide(snap: Snapshot, policy: Policy) -> Plan:
+def decide(snap: Snapshot, policy: Policy, disciplines: order.Disciplines = order.TABLE) -> Plan:
     """What to do now. Pure: the same snapshot and policy give the same plan, in every process."""
     if not (snap.groups.ready or snap.held or snap.overdue):
         return Plan()
-    cycle = Cycle(snap, Trial(snap), policy)
+    cycle = Cycle(snap, Trial(snap), policy, disciplines)
     for stage in STAGES:
         stage(cycle)
     return Plan(tuple(cycle.actions), tried=snap.groups.ready > 0)
@@ -81,7 +82,7 @@ def settle_holds(cycle: Cycle) -> None:
 
 def place_in_order(cycle: Cycle) -> None:
     """Job by job in line: place it, or let it preempt, or say why not. Those equal to a refused one are not tried."""
-    line = Line(cycle.snap, cycle.trial, cycle.policy)
+    line = Line(cycle.snap, cycle.trial, cycle.policy, cycle.disciplines)
     if not len(line):
         return
     said: dict[int, list[Action]] = {}
@@ -109,10 +110,28 @@ def place_in_order(cycle: Cycle) -> None:
         cycle.actions += said[at]
 
 
+def take_turns(cycle: Cycle) -> None:
+    """In queues whose jobs take turns, those that rank ahead take the place of running ones that rank behind."""
+    snap, jobs = cycle.snap, cycle.snap.jobs
+    queues = displace.queues(snap, cycle.policy)
+    if not queues:
+        return
+    settled = {jobs.row_of[action.attempt.job] for action in cycle.actions if isinstance(action, Start)}
+    settled |= {jobs.row_of[action.job] for action in cycle.actions if isinstance(action, Hold)}
+    for queue in queues:
+        discipline = cycle.disciplines[order.discipline_of(snap, cycle.policy, queue)]
+        turns, again = displace.turns(snap, cycle.trial, cycle.policy, queue, discipline, settled, cycle.victims)
+        for turn in turns:
+            _take_turn(cycle, queue, turn)
+        if again != snap.queues.review_at[queue]:
+            cycle.actions.append(Review(snap.queues.id_of(queue), again))
+
+
 STAGES: tuple[Callable[[Cycle], None], ...] = (
     stop_overdue,  # what has had its time gives its room back
     settle_holds,  # what was promised comes first
     place_in_order,  # then everybody in line: allocate, or preempt, or explain
+    take_turns,  # and where the discipline of a queue says so, who waits may pass who runs
 )
 
 
@@ -164,6 +183,23 @@ def _preempt(cycle: Cycle, group: Group, row: int) -> list[Action]:
     attempts = tuple(jobs.attempt_id(victim.row) for victim in found.victims)
     _take(cycle, row, found.placement)
     return [*actions, Hold(job_id, found.placement, attempts)]
+
+
+def _take_turn(cycle: Cycle, queue: int, turn: displace.Turn) -> None:
+    """Stop whom a job passes, and keep their room for it."""
+    jobs, job_id = cycle.snap.jobs, cycle.snap.jobs.id_of(turn.row)
+    name = order.discipline_of(cycle.snap, cycle.policy, queue)
+    for victim in turn.victims:
+        lost = preempt.lost_work(cycle.snap, cycle.policy, victim).lost_ms
+        reason = Outranked(job_id, name, jobs.job(turn.row).priority, lost, int(jobs.sums[victim, 2]))
+        cycle.actions.append(Stop(jobs.attempt_id(victim), Cause.PREEMPTED, reason))
+        cycle.victims.add(victim)
+    _take(cycle, turn.row, turn.placement)
+    attempts = tuple(jobs.attempt_id(row) for row in (*turn.leaving, *turn.victims))
+    if attempts:
+        cycle.actions.append(Hold(job_id, turn.placement, attempts))
+    else:
+        cycle.actions.append(_start(cycle, turn.row, turn.placement, turn.reason))
 
 
 def _take(cycle: Cycle, row: int, placement: Placement) -> None:

@@ -269,4 +269,5 @@ class _Queues:
             as_of=now,
             gpu_ms=round(float(queues.spent[row, 2])) + int(queues.used[row, 2]) * now - since,
             own_pending=self._own[row][0],
+            discipline=spec.discipline,
         )

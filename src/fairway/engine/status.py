@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from fairway.model.ids import ExecutorId, JobId, NodeId, PoolId, QueueId, ServiceId
 from fairway.model.phases import Cause, JobPhase, Reach
+from fairway.model.queue import Discipline
 from fairway.model.resources import Amount
 from fairway.model.time import Instant
 
@@ -109,6 +110,8 @@ class QueueStatus:
     """Milli-GPU milliseconds used, live attempts included, as of ``as_of``."""
     own_pending: int = 0
     """Jobs of this very queue that wait: what ``max_pending`` limits."""
+    discipline: Discipline | None = None
+    """None: the policy's."""
 
     def gpu_ms_at(self, now: int) -> int:
         """Milli-GPU milliseconds used up to ``now``."""

@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 
-from fairway.model.ids import AttemptId, JobId, NodeId
+from fairway.model.ids import AttemptId, JobId, NodeId, QueueId
 from fairway.model.phases import Cause
 from fairway.model.reasons import Placed, Refusal, StopReason
+from fairway.model.time import Instant
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,17 @@ class Unplaced:
     reason: Refusal
 
 
-Action = Start | Stop | Hold | Release | Unplaced
+@dataclass(frozen=True, slots=True)
+class Review:
+    """Compare the running jobs of a queue with those that wait in it again: at ``at``, and whenever room becomes free.
+
+    ``NEVER`` leaves only the latter; ``Instant(0)`` ends it: nobody waits there whose turn could come."""
+
+    queue: QueueId
+    at: Instant
+
+
+Action = Start | Stop | Hold | Release | Unplaced | Review
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,9 @@ from dataclasses import dataclass, fields
 from math import isfinite
 
 from fairway.model.errors import InvalidField
+from fairway.model.job import LONGEST
+from fairway.model.queue import DISCIPLINES, Discipline
+from fairway.model.time import HOUR, MINUTE, Duration
 
 
 def within(part: object, path: str, name: str, least: float, most: float) -> None:
@@ -34,6 +37,32 @@ class Weights:
 
 
 @dataclass(frozen=True, slots=True)
+class Ordering:
+    """Who comes first inside a queue. Times are milliseconds.
+
+    ``discipline`` is that of queues that name none. A job that waits stands a priority class higher for every
+    ``ageing`` it has waited, never CRITICAL; None: never. Under ``srsf`` and ``las`` a waiting
+    job takes the place of running ones that rank ``margin`` times behind it and have run for ``least_run``. A job of
+    which nothing is known is expected to run for ``unknown``.
+    """
+
+    discipline: Discipline = "fifo"
+    ageing: Duration | None = None
+    least_run: Duration = Duration(10 * MINUTE)
+    margin: float = 2.0
+    unknown: Duration = Duration(HOUR)
+
+    def __post_init__(self) -> None:
+        if self.discipline not in DISCIPLINES:
+            raise InvalidField("policy.order.discipline", f"{self.discipline!r} is none of {', '.join(DISCIPLINES)}")
+        if self.ageing is not None:
+            within(self, "policy.order", "ageing", 1, LONGEST)
+        within(self, "policy.order", "least_run", 0, LONGEST)
+        within(self, "policy.order", "margin", 1.01, 1_000_000)
+        within(self, "policy.order", "unknown", 1, LONGEST)
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
     """``cores_per_gpu``: how many CPU cores count as much as one GPU when lost work is compared. ``max_victims``: how
     many jobs one preemption may stop at most."""
@@ -41,6 +70,7 @@ class Policy:
     weights: Weights = Weights()
     cores_per_gpu: int = 16
     max_victims: int = 64
+    order: Ordering = Ordering()
 
     def __post_init__(self) -> None:
         for name in ("cores_per_gpu", "max_victims"):

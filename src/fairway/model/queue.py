@@ -1,9 +1,16 @@
 """Queues: the tenant tree, with what each is guaranteed and what it may use at most."""
 
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 from fairway.model.ids import QueueId
 from fairway.model.resources import Amount
+
+Discipline = Literal["fifo", "sjf", "srsf", "las", "fair"]
+"""How a queue orders its jobs where class, number and deadline leave it open."""
+DISCIPLINES: tuple[Discipline, ...] = get_args(Discipline)
+TAKE_TURNS: tuple[Discipline, ...] = ("srsf", "las")
+"""Disciplines under which who waits may take the place of who runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +27,8 @@ class Queue:
     borrow: Amount = Amount()
     max_pending: int = 1_000_000
     """Jobs that may wait at once; the next submission is refused."""
+    discipline: Discipline | None = None
+    """Of this very queue; None: the policy's."""
 
     @property
     def limit(self) -> Amount:

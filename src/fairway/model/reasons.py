@@ -224,6 +224,21 @@ class PreemptedBy:
 
 
 @dataclass(frozen=True, slots=True)
+class Outranked:
+    """Stopped because its queue's discipline now puts ``by`` ahead of it; it keeps its place in line."""
+
+    by: JobId
+    discipline: str
+    priority: Priority
+    lost_ms: int
+    gpu_milli: int
+
+    def __str__(self) -> str:
+        held = f" x {_gpus(self.gpu_milli)}" if self.gpu_milli else ""
+        return f"turn of {self.by} ({self.discipline}); loses {format_duration(self.lost_ms)}{held}"
+
+
+@dataclass(frozen=True, slots=True)
 class RanTooLong:
     """Stopped at its ``max_runtime``."""
 
@@ -243,5 +258,5 @@ class Asked:
         return f"asked by {self.by}" if self.by else "asked for"
 
 
-StopReason = PreemptedBy | RanTooLong | Asked
+StopReason = PreemptedBy | Outranked | RanTooLong | Asked
 """Why an attempt is told to stop."""

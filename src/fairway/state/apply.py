@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from fairway.model import facts as f
-from fairway.model.ids import AttemptId, ExecutorId, JobId, ServiceId
+from fairway.model.ids import AttemptId, ExecutorId, JobId, QueueId, ServiceId
 from fairway.model.phases import Cause, JobPhase, Reach
-from fairway.model.plan import Hold, Release, Start, Stop, Unplaced
+from fairway.model.plan import Hold, Release, Review, Start, Stop, Unplaced
 from fairway.model.reasons import Asked, Kept, WaitingUntil, Yielding
-from fairway.model.time import Instant
+from fairway.model.time import NEVER, Instant
 from fairway.state import lifecycle
 from fairway.state.cluster import ClusterState, Decision
 from fairway.state.dependents import forget_all
@@ -33,6 +33,7 @@ def apply(state: ClusterState, facts: f.Facts) -> None:
     _pass_time(state)  # last: nothing is due when the next decision is made, so a ruling blocks only what was tried
     if state.roomier:
         state.groups.wake_for_room(state.nodes, state.roomier)
+        state.lighter.update(state.queues.reviewed)
         state.roomier.clear()
     if state.lighter:
         state.groups.wake_for_queues(state.queues, state.lighter)
@@ -45,10 +46,14 @@ def _pass_time(state: ClusterState) -> None:
         _, kind, job, _ = timer
         if not state.counts(timer):
             continue
-        if kind == "release":
-            advance(state, state.jobs.row_of[job])
+        if kind == "review":
+            row = state.queues.row_of[QueueId(job)]
+            state.queues.review_at[row] = NEVER
+            state.lighter.add(row)
+        elif kind == "release":
+            advance(state, state.jobs.row_of[JobId(job)])
         else:
-            state.overdue[job] = None
+            state.overdue[JobId(job)] = None
 
 
 def _job_submitted(state: ClusterState, fact: f.JobSubmitted) -> None:
@@ -187,6 +192,8 @@ def _progressed(state: ClusterState, fact: f.Progressed) -> None:
     if fact.total is not None:
         jobs.total_steps[row] = fact.total
     if fact.checkpoint is not None:
+        if not jobs.checkpoint_at[row] and state.queues.review_at[jobs.queue[row]]:
+            state.lighter.add(int(jobs.queue[row]))  # from now on it may take turns
         jobs.checkpoint_at[row] = max(int(jobs.checkpoint_at[row]), min(fact.checkpoint, state.now))
     state.news.jobs[fact.attempt.job] = None
 
@@ -315,6 +322,13 @@ def _unplaced(state: ClusterState, action: Unplaced) -> None:
     state.news.jobs[action.job] = None
 
 
+def _review(state: ClusterState, action: Review) -> None:
+    row = state.queues.row_of[action.queue]
+    state.queues.review_at[row] = action.at
+    if 0 < action.at < NEVER:
+        state.set_timer(action.at, "review", action.queue, 0)
+
+
 def _current(state: ClusterState, attempt: AttemptId) -> int | None:
     """The job's row when this attempt is its newest and live; else None."""
     row = state.jobs.row_of.get(attempt.job)
@@ -356,4 +370,5 @@ _RULE: dict[type, Callable[[ClusterState, Any], None]] = {
     Hold: _hold,
     Release: _release,
     Unplaced: _unplaced,
+    Review: _review,
 }

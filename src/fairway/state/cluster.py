@@ -24,8 +24,8 @@ from fairway.state.history import RunTimes
 from fairway.state.jobs import JobTable
 from fairway.state.tables import NodeTable, QueueTable
 
-Timer = tuple[int, str, JobId, int]
-"""(instant, ``release`` or ``limit``, job, attempt)."""
+Timer = tuple[int, str, JobId | QueueId, int]
+"""(instant, ``release`` or ``limit``, job, attempt), or (instant, ``review``, queue, 0)."""
 
 KEEP_ENDED = 20_000
 """Ended jobs that the state remembers, so that a late success can still count; older ones live in the views only."""
@@ -172,14 +172,16 @@ class ClusterState:
                 row = self.queues.put(queue if name == queue.id else Queue(name), above)
         return row
 
-    def set_timer(self, at: Instant, kind: str, job: JobId, attempt: int) -> None:
-        """Have ``apply`` look at a job when time reaches ``at``."""
+    def set_timer(self, at: Instant, kind: str, job: JobId | QueueId, attempt: int) -> None:
+        """Have ``apply`` look at a job, or a queue, when time reaches ``at``."""
         heapq.heappush(self.timers, (at, kind, job, attempt))
 
     def counts(self, timer: Timer) -> bool:
         """Whether a timer still means something: its attempt is the newest, and waits or runs as it did."""
         at, kind, job, attempt = timer
-        row = self.jobs.row_of.get(job)
+        if kind == "review":
+            return bool(self.queues.review_at[self.queues.row_of[QueueId(job)]] == at)
+        row = self.jobs.row_of.get(JobId(job))
         if row is None or self.jobs.attempt[row] != attempt:
             return False
         if kind != "release":

@@ -20,7 +20,7 @@ from fairway.model.policy import Policy
 from fairway.model.queue import Queue
 from fairway.model.reasons import ArrayFull, Refusal, StopReason, WaitingUntil
 from fairway.model.service import Service
-from fairway.model.time import Instant
+from fairway.model.time import NEVER, Instant
 from fairway.state.cluster import ArrayCount, ClusterState, EndedJob
 from fairway.state.frames import decode_value, encode_value
 from fairway.state.groups import Shape, shape_of
@@ -50,6 +50,7 @@ class QueueRecord:
 
     spec: Queue
     spent: tuple[float, ...]
+    review_at: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +170,7 @@ def _record(state: ClusterState) -> Dump:
         node_ids=tuple(nodes.ids),
         node_free=tuple(nodes.free_rows),
         nodes=tuple(NodeRecord(r, nodes.node(r), nodes.reach[r], nodes.cordoned[r]) for r in nodes.rows()),
-        queues=tuple(QueueRecord(queues.spec[r], tuple(queues.spent[r].tolist())) for r in queues.rows()),
+        queues=tuple(_queue_record(state, row) for row in queues.rows()),
         job_ids=tuple(jobs.ids),
         job_free=tuple(jobs.free_rows),
         jobs=tuple(_job_record(state, row) for row in jobs.rows()),
@@ -194,6 +195,11 @@ def _record(state: ClusterState) -> Dump:
         arrays=tuple(ArrayRecord(name, a.size, a.limit, a.ended, a.failed) for name, a in state.arrays.items()),
         ended_arrays=tuple(state.ended_arrays.items()),
     )  # fmt: skip
+
+
+def _queue_record(state: ClusterState, row: int) -> QueueRecord:
+    queues = state.queues
+    return QueueRecord(queues.spec[row], tuple(queues.spent[row].tolist()), int(queues.review_at[row]))
 
 
 def _job_record(state: ClusterState, row: int) -> JobRecord:
@@ -227,7 +233,9 @@ def load(data: bytes) -> ClusterState:
     state.policy = saved.policy
     for record in saved.queues:
         row = state.put_queue(record.spec)
-        state.queues.spent[row] = record.spent
+        state.queues.spent[row], state.queues.review_at[row] = record.spent, record.review_at
+        if 0 < record.review_at < NEVER:
+            state.set_timer(Instant(record.review_at), "review", record.spec.id, 0)
     _load_nodes(state, saved)
     groups = state.groups
     for record in saved.shapes:

@@ -27,6 +27,7 @@ class JobTable(Table[JobId]):
         ("cls", np.int64, 0),
         ("number", np.int64, 0),
         ("deadline", np.int64, 0),
+        ("user", np.int64, 0),
         ("ordinal", np.int64, 0),
         ("attempt", np.int64, 0),
         ("failures", np.int64, 0),
@@ -63,6 +64,8 @@ class JobTable(Table[JobId]):
     number: Ints
     deadline: Ints
     """``NO_LIMIT`` for none."""
+    user: Ints
+    """Code in ``users``."""
     ordinal: Ints
     """Place in line by submission; kept over preemption."""
     attempt: Ints
@@ -102,6 +105,7 @@ class JobTable(Table[JobId]):
     def __init__(self) -> None:
         super().__init__()
         self.spec: list[Job | None] = []
+        self.users: dict[str, int] = {}
         self.placement: list[Placement] = []
         self.stop: list[tuple[Cause, StopReason | None] | None] = []
         """(cause, reason) of a requested stop of the current attempt."""
@@ -134,6 +138,7 @@ class JobTable(Table[JobId]):
         self.deadline[row] = NO_LIMIT if job.deadline is None else job.deadline
         self.estimate[row] = -1 if job.service is not None else job.estimate or 0
         self.longest[row] = NO_LIMIT if job.max_runtime is None else job.max_runtime
+        self.user[row] = self.users.setdefault(job.user, len(self.users))
 
     def job(self, row: int) -> Job:
         """The spec in a row that is in use."""

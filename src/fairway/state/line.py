@@ -11,6 +11,7 @@ from itertools import islice
 
 from fairway.model.ids import JobId
 from fairway.model.phases import Cause, JobPhase
+from fairway.model.queue import TAKE_TURNS
 from fairway.model.reasons import ArrayFull, Kept, Waiting, WaitingFor, WaitingUntil
 from fairway.model.time import Instant
 from fairway.state.cluster import KEEP_ENDED, ArrayCount, ClusterState
@@ -91,6 +92,9 @@ def _enqueue(state: ClusterState, row: int) -> None:
     if not jobs.in_line[row]:
         jobs.in_line[row] = True
         state.groups.count(int(jobs.group[row]), 1)
+    queue = int(jobs.queue[row])
+    if (state.queues.spec[queue].discipline or state.policy.order.discipline) in TAKE_TURNS:
+        state.lighter.add(queue)  # its turn may come before that of equals who have been refused
     _take_place(state, row)
     set_phase(state, row, JobPhase.QUEUED)
 

@@ -8,7 +8,7 @@ import numpy as np
 from fairway.model.ids import JobId, NodeId, QueueId
 from fairway.model.node import Node
 from fairway.model.phases import Reach
-from fairway.model.queue import Queue
+from fairway.model.queue import DISCIPLINES, Queue
 from fairway.model.resources import FLAT, WHOLE
 from fairway.state.columns import Bools, Floats, Ints, Table
 
@@ -158,6 +158,8 @@ class QueueTable(Table[QueueId]):
         ("pending", np.int64, 0),
         ("running", np.int64, 0),
         ("spent", np.float64, len(SUMS)),
+        ("discipline", np.int64, 0),
+        ("review_at", np.int64, 0),
     )
     limit: Ints
     """``NO_LIMIT`` where there is none."""
@@ -173,6 +175,10 @@ class QueueTable(Table[QueueId]):
 
     Floats: 64-bit integers of MiB ms would overflow on 100,000 GPUs within a week; these are exact up to 2^53, and
     right to the 16th digit beyond."""
+    discipline: Ints
+    """1 + the place in ``DISCIPLINES``; 0 for the policy's."""
+    review_at: Ints
+    """When its running jobs are to be compared with its waiting ones again; 0 for never."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -200,12 +206,18 @@ class QueueTable(Table[QueueId]):
             self.above.append([row, *(self.above[above] if above >= 0 else [])])
             self._path = None
         self.spec[row] = queue
+        self.discipline[row] = DISCIPLINES.index(queue.discipline) + 1 if queue.discipline else 0
         limit, quota = queue.limit, queue.quota
         for column, name in enumerate(SUMS):
             most = getattr(limit, name)
             self.limit[row, column] = NO_LIMIT if most is None else min(most, NO_LIMIT)
             self.quota[row, column] = min(getattr(quota, name) or 0, NO_LIMIT)
         return row
+
+    @property
+    def reviewed(self) -> list[int]:
+        """Rows of queues whose running jobs are to be compared with the waiting ones when room becomes free."""
+        return np.flatnonzero(self.review_at[: self.height]).tolist()
 
     def limited_above(self, row: int) -> list[int]:
         """The row itself and every row above it, where there is a limit at all."""

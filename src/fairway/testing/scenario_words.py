@@ -15,7 +15,7 @@ from fairway.model.ids import ExecutorId, JobId, NodeId, QueueId, ServiceId
 from fairway.model.job import ArrayIndex, Dependency, Job, Priority, PriorityClass, Retry, Role
 from fairway.model.node import Node
 from fairway.model.policy import Policy
-from fairway.model.queue import Queue
+from fairway.model.queue import DISCIPLINES, Queue
 from fairway.model.resources import WHOLE, Accelerator, Amount, Request
 from fairway.model.service import Service
 from fairway.model.time import HOUR, Duration, Instant, parse_duration
@@ -106,7 +106,8 @@ def queue_of(words: Sequence[str]) -> Queue:
         memory_mib=0 if "memory" in options else None,
         gpu_milli=borrowed if "gpus" in options else None,
     )
-    return Queue(QueueId(words[0]), quota=quota, borrow=borrow)
+    discipline = next((name for name in DISCIPLINES if name == options.get("discipline")), None)
+    return Queue(QueueId(words[0]), quota=quota, borrow=borrow, discipline=discipline)
 
 
 def job_of(words: Sequence[str], now: Instant) -> Job:
@@ -126,6 +127,8 @@ def job_of(words: Sequence[str], now: Instant) -> Job:
         submitted=now,
         not_before=instant("not_before"),
         deadline=instant("deadline"),
+        user=options.get("user", ""),
+        estimate=parse_duration(options["estimate"]) if "estimate" in options else None,
         max_runtime=parse_duration(options["max_runtime"]) if "max_runtime" in options else None,
         retry=Retry(limit=int(options.get("retries", "0"))),
         after=tuple(_dependency(text) for text in options.get("after", "").split(",") if text),

@@ -3,7 +3,7 @@
 A scenario is a text file of blocks. The first sets the scene, one thing to a line::
 
     ## a critical job takes the room of the one that loses least
-    queues   prod gpus=16                   a queue and what it may use; borrow=8 lets it use more
+    queues   prod gpus=16                   a queue and what it may use; borrow=8 discipline=las
     policy   max_victims=4 weights.gpu=0.5  what is not at its default, written as in a manifest
     nodes    n1..n2 8xH100 cpu=64           one or many; also memory= gpumem= disk= net= executor= cordoned lost
     running  dev/j1 8 on n1 priority=low started=2h-ago checkpoint=40m-ago
@@ -15,12 +15,12 @@ A scenario is a text file of blocks. The first sets the scene, one thing to a li
 
 What a job asks for: ``8`` devices, ``0.5`` of one, ``4x8`` a gang of four tasks of 8, ``2..4x8`` one that may shrink to
 two; ``cpu= memory= gpumem= disk= net=`` per task, ``type=H100,A100:0.5`` with speeds; ``ps:1x0/cpu=4`` is a role of
-its own. ``on n1*2 n2`` puts two tasks on n1 and one on n2. After ``# plan`` stand the actions that are right, in
-order, then perhaps ``# then`` or ``# after 5m`` and what happens next: ``start JOB``, ``end JOB OUTCOME`` (succeeded,
-failed, killed, yielded, unstarted, lost; ``JOB@1`` is an attempt that is not the newest), ``cancel``, ``cordon``,
-``uncordon``, ``lose``, ``checkpoint``, ``keep`` and ``let`` (a person holds and releases a job), ``service NAME
-replicas=2 ...``, and all of the first block. ``why JOB`` adds a line to the end of the plan: where the job stands, and
-why.
+its own; ``user= estimate=`` are the job's. ``on n1*2 n2`` puts two tasks on n1 and one on n2. After ``# plan`` stand
+the actions that are right, in order, then perhaps ``# then`` or ``# after 5m`` and what happens next: ``start JOB``,
+``end JOB OUTCOME`` (succeeded, failed, killed, yielded, unstarted, lost; ``JOB@1`` is an attempt that is not the
+newest), ``cancel``, ``cordon``, ``uncordon``, ``lose``, ``checkpoint``, ``keep`` and ``let`` (a person holds and
+releases a job), ``service NAME replicas=2 ...``, and all of the first block. ``why JOB`` adds a line to the end of the
+plan: where the job stands, and why.
 
 ``python -m fairway.testing.scenarios --update FILES`` writes the plans made now: read every line of the change.
 """
@@ -38,11 +38,11 @@ from fairway.model import facts as f
 from fairway.model.ids import AttemptId, ExecutorId, JobId, NodeId
 from fairway.model.job import Job
 from fairway.model.phases import Cause
-from fairway.model.plan import Action, Hold, Placement, Plan, Release, Start, Stop, TaskPlacement
+from fairway.model.plan import Action, Hold, Placement, Plan, Release, Review, Start, Stop, TaskPlacement
 from fairway.model.policy import Policy
 from fairway.model.reasons import Placed
 from fairway.model.resources import WHOLE
-from fairway.model.time import DAY, Duration, Instant, parse_duration
+from fairway.model.time import DAY, NEVER, Duration, Instant, format_duration, parse_duration
 from fairway.state.apply import apply
 from fairway.state.check import check, oversubscribed
 from fairway.state.cluster import ClusterState
@@ -280,8 +280,17 @@ def render(action: Action) -> Iterator[str]:
         yield f"hold     {action.job} on {_where(action.placement)} until {victims} has stopped"
     elif isinstance(action, Release):
         yield f"release  {action.job}"
+    elif isinstance(action, Review):
+        yield f"review   {action.queue} {_when(action.at)}"
     else:
         yield f"wait     {action.job}  {action.reason}"
+
+
+def _when(at: Instant) -> str:
+    """When a queue is looked at again, counted from where a scenario begins."""
+    if at in (0, NEVER):
+        return "when room is free" if at else "no more"
+    return f"at {format_duration(at - BEGIN)}"
 
 
 def _where(placement: Placement) -> str:

@@ -55,6 +55,7 @@ def _queue(spec: QueueSpec, model: ReadModel) -> tuple[Change, ...] | None:
         *_amounts("quota", status.quota, queue.quota),
         *_amounts("limit", status.limit, queue.limit),
         ("max_pending", status.max_pending, queue.max_pending),
+        ("discipline", status.discipline, queue.discipline),
     ]
     return tuple(Change(name, _text(old), _text(new)) for name, old, new in pairs if old != new)
 

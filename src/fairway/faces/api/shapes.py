@@ -98,6 +98,7 @@ def queue(status: QueueStatus, now: Instant) -> Shape:
         "pending": status.pending,
         "own_pending": status.own_pending,
         "max_pending": status.max_pending,
+        "discipline": status.discipline,
         "running": status.running,
         "gpu_hours": round(status.gpu_hours_at(now), 6),
     }

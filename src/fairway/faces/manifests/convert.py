@@ -156,7 +156,8 @@ def service_of(spec: ServiceSpec, caller: Caller) -> Service:
 
 def queue_of(spec: QueueSpec) -> Queue:
     """A queue as declared."""
-    return Queue(QueueId(spec.name), spec.weight, _amount(spec.quota), _amount(spec.borrow), spec.max_pending)
+    quota, borrow = _amount(spec.quota), _amount(spec.borrow)
+    return Queue(QueueId(spec.name), spec.weight, quota, borrow, spec.max_pending, spec.discipline)
 
 
 def pool_of(spec: PoolSpec) -> Pool:

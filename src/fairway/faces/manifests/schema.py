@@ -39,6 +39,7 @@ from fairway.faces.manifests.policy import PolicySpec
 from fairway.faces.manifests.units import GpuCount, said
 from fairway.model.job import Priority
 from fairway.model.phases import Lifecycle
+from fairway.model.queue import Discipline
 from fairway.model.time import MINUTE, SECOND, Duration, format_duration
 
 DEFAULT_QUEUE = "default"
@@ -339,6 +340,8 @@ class QueueSpec(Strict):
     borrow: AmountSpec = AmountSpec()
     """What is left out may be borrowed without end; ``gpus: 0`` keeps the queue within its quota."""
     max_pending: Annotated[int, Field(strict=True, ge=1, le=10_000_000)] = 1_000_000
+    discipline: Discipline | None = None
+    """How its own jobs are ordered; what is left out is the policy's (``order.discipline``)."""
 
 
 class ShapeSpec(Strict):

@@ -1,0 +1,194 @@
+"""Taking turns in a queue: who ranks ahead takes the place of who ranks behind, and nobody is thrashed."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fairway.model.facts import CancelAsked
+from fairway.model.ids import ExecutorId, JobId, NodeId, QueueId
+from fairway.model.job import Job, Priority, Role
+from fairway.model.node import Node
+from fairway.model.phases import Cause, JobPhase
+from fairway.model.plan import Hold, Review, Start, Stop
+from fairway.model.policy import Ordering, Policy
+from fairway.model.queue import Queue
+from fairway.model.reasons import Outranked
+from fairway.model.resources import Request
+from fairway.model.time import HOUR, MINUTE, Duration, Instant
+from fairway.sim.simulate import simulate
+from fairway.sim.traces.trace import Trace
+from fairway.testing.builders import Rehearsal, a_job, a_node, a_queue, a_request, effects, minutes, submitted
+
+PREEMPTIVE = st.sampled_from(("las", "srsf"))
+ESTIMATES = st.sampled_from((None, 1, 30, 300))
+
+
+def taking_turns(name: Any, margin: float = 2.0) -> Rehearsal:
+    return Rehearsal(Policy(order=Ordering(name, margin=margin, least_run=minutes(10))))
+
+
+def one(it: Rehearsal, name: str, gpus: int, **more: Any) -> None:
+    it.tell(submitted(a_job(name, a_request(gpus), checkpoints=True, **more)), after=1)
+
+
+def carry_out(it: Rehearsal) -> list[Stop]:
+    """Decide, let every stop end at once and every start begin, until all of it is done; returns the stops."""
+    stops: list[Stop] = []
+    for _ in range(20):
+        plan = effects(it.decide())
+        if not plan:
+            return stops
+        new = [action for action in plan if isinstance(action, Stop)]
+        for stop in new:
+            it.end(stop.attempt.job, Cause.FAILED, exit_code=75)
+        stops += new
+        it.start()
+    raise AssertionError("turns without an end")
+
+
+@given(
+    PREEMPTIVE,
+    st.floats(1.01, 4),
+    st.lists(st.tuples(st.integers(0, 90), st.integers(0, 4), ESTIMATES, st.booleans()), min_size=2, max_size=8),
+)
+def test_a_victim_stops_nobody_when_it_is_back_in_line(name: Any, margin: float, steps: list[Any]) -> None:
+    it = taking_turns(name, margin)
+    it.nodes(a_node("n1", 4), a_node("n2", 2))
+    for index, (wait, gpus, estimate, checkpoints) in enumerate(steps):
+        told = None if estimate is None else minutes(estimate)
+        it.tell(submitted(a_job(f"j{index}", a_request(gpus, cpu=1), estimate=told, checkpoints=checkpoints)))
+        it.tell(after=wait * MINUTE)
+        stops = [action for action in effects(it.decide()) if isinstance(action, Stop)]
+        assert all(isinstance(stop.reason, Outranked) for stop in stops)
+        it.prove()
+        for stop in stops:
+            it.end(stop.attempt.job, Cause.FAILED, exit_code=75)
+        it.start()
+        victims = {stop.attempt.job for stop in stops}
+        more = carry_out(it)
+        assert not [stop for stop in more if stop.reason.by in victims]  # type: ignore[union-attr]
+        assert not more, f"{stops} brought about {more}"
+
+
+@st.composite
+def traces(draw: st.DrawFn) -> Trace:
+    """A few jobs on two nodes, with estimates that may be far off."""
+    local, jobs = ExecutorId("sim"), list[Job]()
+    for index in range(draw(st.integers(2, 10))):
+        estimate = draw(st.sampled_from((None, 1, 60, 600)))
+        jobs.append(
+            Job(
+                JobId(f"j{index}"), "j", QueueId("q"),
+                (Role(count=draw(st.sampled_from((1, 1, 1, 2))), request=Request(gpus=draw(st.integers(1, 4)))),),
+                Priority(), submitted=Instant(index * draw(st.integers(0, 30)) * MINUTE),
+                estimate=None if estimate is None else Duration(estimate * MINUTE),
+                work=Duration(draw(st.integers(1, 40 * 60)) * MINUTE), checkpoints=True,
+            )
+        )  # fmt: skip
+    nodes = tuple(Node(NodeId(f"n{i}"), local, gpus=4) for i in range(2))
+    return Trace("t", "made", nodes, (Queue(QueueId("q")),), tuple(sorted(jobs, key=lambda job: job.submitted)))
+
+
+@given(traces(), PREEMPTIVE, st.sampled_from((1.5, 2.0, 4.0)))
+def test_everybody_ends_and_turns_are_few(trace: Trace, name: Any, margin: float) -> None:
+    """A job can be passed by every other job once in each level, and never more: turns are bounded by the logarithm."""
+    policy = Policy(order=Ordering(name, margin=margin, least_run=minutes(10)))
+    report = simulate(trace, policy=policy)
+    assert report.completed == len(trace.jobs)
+    levels = 14 if margin > 1.6 else 26
+    assert report.preemptions <= len(trace.jobs) ** 2 * levels
+    work = sum((job.work or 0) * sum(role.count * role.request.gpus for role in job.roles) for job in trace.jobs)
+    assert report.gpu_hours * HOUR == pytest.approx(work, abs=1e-3 * HOUR)
+
+
+def test_the_one_that_ranks_last_yields_first() -> None:
+    it = taking_turns("las")
+    it.nodes(a_node("n1", 4))
+    one(it, "old", 2)
+    carry_out(it)
+    it.tell(after=5 * HOUR)
+    one(it, "middle", 2)
+    carry_out(it)
+    it.tell(after=HOUR)
+    one(it, "new", 2)
+    assert [stop.attempt.job for stop in carry_out(it)] == ["old"]
+
+
+def test_a_gang_takes_its_turn_as_a_whole() -> None:
+    it = taking_turns("las")
+    it.nodes(a_node("n1", 2), a_node("n2", 2))
+    for name in ("a", "b"):
+        one(it, name, 2)
+    carry_out(it)
+    it.tell(after=HOUR)
+    it.tell(submitted(a_job("gang", Role(count=2, request=a_request(2)), checkpoints=True)))
+    assert {stop.attempt.job for stop in carry_out(it)} == {"a", "b"}
+    assert it.phase("gang") is JobPhase.RUNNING
+
+
+def test_a_shape_that_finds_no_place_does_not_hold_up_the_others() -> None:
+    """By the sum of what is free the gang would come first; no node has room for one of its tasks."""
+    it = taking_turns("las")
+    it.nodes(a_node("n1", 2), a_node("n2", 2))
+    one(it, "a", 2)
+    one(it, "b", 2)
+    carry_out(it)
+    it.tell(after=HOUR)
+    one(it, "wide", 3)
+    one(it, "small", 1)
+    stops = carry_out(it)
+    assert len(stops) == 1
+    assert it.phase("small") is JobPhase.RUNNING
+
+
+def test_a_limit_of_the_queue_holds_and_its_own_jobs_make_room_below_it() -> None:
+    it = taking_turns("las")
+    it.nodes(a_node("n1", 8))
+    it.queues(a_queue("q", gpus=2))
+    one(it, "old", 2, queue="q")
+    carry_out(it)
+    it.tell(after=HOUR)
+    one(it, "new", 2, queue="q")
+    assert [stop.attempt.job for stop in carry_out(it)] == ["old"]
+    it.prove()
+
+
+def test_a_queue_is_not_looked_at_before_somebody_can_be_passed() -> None:
+    it = taking_turns("las")
+    it.nodes(a_node("n1", 2))
+    one(it, "first", 2)
+    carry_out(it)
+    began = it.state.now
+    one(it, "second", 2)
+    reviews = [action for action in it.decide().actions if isinstance(action, Review)]
+    assert [review.at - began for review in reviews] == [10 * MINUTE]
+    assert it.state.next_timer() == reviews[0].at
+    it.tell(after=10 * MINUTE)
+    assert [type(action) for action in effects(it.decide())] == [Stop, Hold]
+
+
+def test_a_cancelled_job_that_would_have_taken_its_turn_stops_nobody() -> None:
+    it = taking_turns("las")
+    it.nodes(a_node("n1", 2))
+    one(it, "first", 2)
+    carry_out(it)
+    one(it, "second", 2)
+    it.decide()
+    it.tell(CancelAsked(JobId("second")))
+    it.tell(after=HOUR)
+    assert effects(it.decide()) == []
+
+
+def test_a_job_whose_deadline_presses_goes_first() -> None:
+    it = taking_turns("las")
+    it.nodes(a_node("n1", 2))
+    one(it, "first", 2)
+    carry_out(it)
+    it.tell(after=20 * MINUTE)
+    one(it, "calm", 2)
+    it.tell(submitted(a_job("pressed", a_request(2), checkpoints=True, deadline=Instant(it.state.now + 5 * HOUR))))
+    it.decide()
+    it.end("first", Cause.FAILED, exit_code=75)
+    assert [action.attempt.job for action in effects(it.decide()) if isinstance(action, Start)] == ["pressed"]
