@@ -248,6 +248,8 @@ class _Ranks:
             self.trial.rollback(mark)
         else:
             self.trial.charge(self.queue, shape.least_sums)
+            there = (self.snap.nodes.row_of[task.node] for task in outcome.placement)
+            self.trial.company.join(self.snap.jobs.job(row), there)
         return outcome
 
     def _goes_on(self, row: int) -> bool:

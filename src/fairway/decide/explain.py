@@ -1,16 +1,18 @@
 """Why a job does not start, in numbers: what it needs, the largest there is, what is short, who holds it."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
-from fairway.decide import fit
+from fairway.decide import fit, near
 from fairway.decide.admit import over_limit
 from fairway.decide.line import Line
 from fairway.decide.marks import NO_ROOM
 from fairway.model.ids import JobId
 from fairway.model.reasons import NeverFits, NoRoom, Refusal
 from fairway.model.resources import FLAT, WHOLE, Request
+from fairway.model.where import ANYWHERE
 from fairway.state.columns import Bools, Ints
 from fairway.state.groups import Shape
 from fairway.state.snapshot import Snapshot, Trial
@@ -60,14 +62,19 @@ def no_room(snap: Snapshot, trial: Trial, shape: Shape) -> NoRoom | NeverFits:
     never = never_fits(snap, shape)
     if never is not None:
         return never
-    request = _hardest(snap, trial, shape)
-    capacity = fit.free_capacity(snap, trial)
+    able, together = near.allowed(snap, shape, trial), shape.where.together
+    capacity = fit.free_capacity(snap, trial, able)
+    request = _hardest(snap, capacity, shape)
     row = _nearest(snap, capacity, request)
     tasks = sum(least for _, _, least in shape.roles)
-    placed = sum(int(np.minimum(fit.room(snap.nodes, capacity, r), least).sum()) for r, _, least in shape.roles)
-    placed = min(placed, tasks)
+    wanted = near.rooms(snap, trial, shape, able, least=True)
+    placed, domain = min(sum(int(np.minimum(room, least).sum()) for room, least in wanted), tasks), ""
+    if together is not None and together.required and tasks > 1:
+        placed, domain = near.most_room(snap, wanted, together.level)
+    apart = _kept_apart(snap, trial, shape, request, able)
     if row is None:
-        return NoRoom(str(shape), "nothing: no such node is up", _kind(request), placed, tasks)
+        largest = "nothing: no such node is up" if not apart else "nothing"
+        return NoRoom(str(shape), largest, _kind(request), placed, tasks, domain=domain, apart=apart)
     return NoRoom(
         str(shape),
         _describe(snap, capacity, row, request),
@@ -75,12 +82,36 @@ def no_room(snap: Snapshot, trial: Trial, shape: Shape) -> NoRoom | NeverFits:
         placed,
         tasks,
         _holders(snap, row),
+        domain=domain,
+        apart=apart,
     )
 
 
+def _kept_apart(snap: Snapshot, trial: Trial, shape: Shape, request: Request, able: Bools) -> str:
+    """Whom a job keeps apart from, where a task would have found room with them."""
+    if not shape.where.apart or fit.fits(snap.nodes, fit.free_capacity(snap, trial, able), request).any():
+        return ""
+    capacity = fit.free_capacity(snap, trial, near.allowed(snap, shape))
+    return ", ".join(map(str, shape.where.apart)) if fit.fits(snap.nodes, capacity, request).any() else ""
+
+
 def never_fits(snap: Snapshot, shape: Shape) -> NeverFits | None:
-    """Why a job could not start even if every known node were up and empty; None when it could."""
-    whole = fit.whole_capacity(snap)
+    """Why a job could not start even if every known node were up and empty; None when it could. Where one constraint
+    alone leaves out the nodes that could hold it, it is named."""
+    never = _never(snap, shape)
+    if never is None:
+        return None
+    for name, where in shape.where.without():
+        if _never(snap, replace(shape, where=where)) is None:
+            return replace(never, but_for=name)
+    freed = replace(shape, where=replace(ANYWHERE, tolerates=("*",), spot=True))
+    if shape.where.site != ANYWHERE and _never(snap, freed) is None:
+        return replace(never, but_for="all that it asks of nodes")
+    return never
+
+
+def _never(snap: Snapshot, shape: Shape) -> NeverFits | None:
+    whole = fit.whole_capacity(snap, near.allowed(snap, shape))
     rooms = [(request, least, fit.room(snap.nodes, whole, request)) for request, _, least in shape.roles]
     for request, least, room in rooms:
         if int(np.minimum(room, least).sum()) < least:
@@ -90,29 +121,32 @@ def never_fits(snap: Snapshot, shape: Shape) -> NeverFits | None:
                 largest = f"room for {int(room.sum())} such tasks on all nodes together"
                 return NeverFits(str(shape), largest, "nodes")
             return NeverFits(str(shape), largest, _kind(request) if row is None else _blocker(snap, whole, request))
-    return _never_in_one_executor(snap, shape, [room for _, _, room in rooms])
+    return _never_in_one_domain(snap, shape, [(room, least) for _, least, room in rooms])
 
 
-def _never_in_one_executor(snap: Snapshot, shape: Shape, rooms: list[Ints]) -> NeverFits | None:
-    """A gang never spans two executors, so one of them must have nodes enough for all of it."""
-    leasts = [least for _, _, least in shape.roles]
-    if sum(leasts) < 2:
+def _never_in_one_domain(snap: Snapshot, shape: Shape, wanted: list[tuple[Ints, int]]) -> NeverFits | None:
+    """A gang never spans two executors, so one of them must have nodes enough for all of it; and so must one domain of
+    the level in which it has to stand together."""
+    tasks, together = sum(least for _, least in wanted), shape.where.together
+    if tasks < 2:
         return None
     best, where = -1, ""
     for executor, code in snap.nodes.executors.items():
         own = snap.nodes.executor[: snap.nodes.height] == code
-        placed = sum(min(int(room[own].sum()), least) for room, least in zip(rooms, leasts, strict=True))
+        placed = sum(min(int(room[own].sum()), least) for room, least in wanted)
         if placed > best:
-            best, where = placed, executor
-    if best == sum(leasts):
+            best, where = placed, f"on the nodes of {executor}"
+    short_of = "nodes of one executor"
+    if best == tasks and together is not None and together.required:
+        best, domain = near.most_room(snap, wanted, together.level)
+        where, short_of = f"in {domain}", f"nodes of one {together.level}"
+    if best == tasks:
         return None
-    largest = f"room for {best} of its {sum(leasts)} tasks on the nodes of {where}"
-    return NeverFits(str(shape), largest, "nodes of one executor")
+    return NeverFits(str(shape), f"room for {best} of its {tasks} tasks {where}", short_of)
 
 
-def _hardest(snap: Snapshot, trial: Trial, shape: Shape) -> Request:
+def _hardest(snap: Snapshot, capacity: fit.Capacity, shape: Shape) -> Request:
     """The role's request with room on the fewest nodes."""
-    capacity = fit.free_capacity(snap, trial)
     counts = [int(fit.fits(snap.nodes, capacity, request).sum()) for request, _, _ in shape.roles]
     return shape.roles[counts.index(min(counts))][0]
 

@@ -40,13 +40,14 @@ def free_capacity(snap: Snapshot, trial: Trial, allowed: Bools | None = None) ->
     )
 
 
-def whole_capacity(snap: Snapshot) -> Capacity:
-    """What every known node has when empty, whether it is up or not."""
+def whole_capacity(snap: Snapshot, allowed: Bools | None = None) -> Capacity:
+    """What every known node, or every ``allowed`` one, has when empty, whether it is up or not."""
     nodes, height = snap.nodes, snap.nodes.height
     count = nodes.gpu_count[:height]
     indices = np.arange(nodes.device_free.shape[1], dtype=np.int64)
     devices = np.less(indices, count.reshape(-1, 1)).astype(np.int64) * WHOLE
-    return Capacity(nodes.total[:height], count, np.where(count > 0, WHOLE, 0), devices, np.ones(height, np.bool_))
+    able = np.ones(height, np.bool_) if allowed is None else allowed
+    return Capacity(nodes.total[:height], count, np.where(count > 0, WHOLE, 0), devices, able)
 
 
 Kinds = tuple[tuple[str, int], ...]

@@ -4,18 +4,20 @@ The tasks of a role go where the fastest accepted type has room, and there to th
 fill as few nodes as they can. A gang never spans two executors: nobody could start it as one.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from fairway.decide import fit, score
+from fairway.decide import fit, near, score
 from fairway.decide.search import best_node
 from fairway.model.plan import Placement, TaskPlacement
 from fairway.model.policy import Policy
 from fairway.model.reasons import Placed
 from fairway.model.resources import Request
+from fairway.model.where import Together
 from fairway.state.columns import Bools
 from fairway.state.groups import Shape
+from fairway.state.places import LEVELS
 from fairway.state.snapshot import Snapshot, Trial
 
 
@@ -45,9 +47,20 @@ class _Task:
 def place(
     snap: Snapshot, trial: Trial, policy: Policy, shape: Shape, *, least: bool = False, only: Bools | None = None
 ) -> Fitted | Short:
-    """Place a job of this shape. Roles that may shrink get as many tasks as fit, at least their least; with ``least``
-    they get no more than that. ``only`` (N,) restricts a single task to some nodes."""
-    executors = [only] if only is not None else _executors(snap, shape)
+    """Place a job of this shape on nodes that will do. Roles that may shrink get as many tasks as fit, at least their
+    least; with ``least`` they get no more than that. ``only`` (N,) restricts a job to some nodes."""
+    able = near.allowed(snap, shape, trial)
+    able = able if only is None else able & only
+    if shape.where.together is not None and not shape.single:
+        return _place_together(snap, trial, policy, shape, able, shape.where.together, least)
+    return _place_anywhere(snap, trial, policy, shape, able, least)
+
+
+def _place_anywhere(
+    snap: Snapshot, trial: Trial, policy: Policy, shape: Shape, able: Bools, least: bool
+) -> Fitted | Short:
+    """All on the nodes of one executor: the first with room for a full start, else the one that takes most."""
+    executors = _executors(snap, shape, able)
     wanted = sum(minimum if least else count for _, count, minimum in shape.roles)
     mark, short, most, roomiest = trial.mark(), 0, 0, None
     for allowed in executors:
@@ -62,17 +75,44 @@ def place(
     return Short(short) if roomiest is None else _place_within(snap, trial, policy, shape, roomiest, least)
 
 
-def _executors(snap: Snapshot, shape: Shape) -> list[Bools | None]:
+def _executors(snap: Snapshot, shape: Shape, able: Bools) -> list[Bools]:
     """The nodes to try together: all for a single task, one executor's at a time for a gang."""
-    single = len(shape.roles) == 1 and shape.roles[0][1] == 1
-    if single or len(snap.nodes.executors) < 2:
-        return [None]
+    if shape.single or len(snap.nodes.executors) < 2:
+        return [able]
     column = snap.nodes.executor[: snap.nodes.height]
-    return [column == code for _, code in sorted(snap.nodes.executors.items())]
+    return [able & (column == code) for _, code in sorted(snap.nodes.executors.items())]
+
+
+def _place_together(
+    snap: Snapshot, trial: Trial, policy: Policy, shape: Shape, able: Bools, together: Together, least: bool
+) -> Fitted | Short:
+    """In the smallest domain that can be, up to the level asked for; beyond it only where that is a wish."""
+    mark = trial.mark()
+    for level, name, inside in near.domains_to_try(snap, trial, shape, able, together, least=least):
+        outcome = _place_within(snap, trial, policy, shape, able & inside, least)
+        if isinstance(outcome, Fitted):
+            return _in_domain(outcome, name, LEVELS.index(level) > LEVELS.index(together.level), together)
+        trial.rollback(mark)
+    if together.required:
+        wanted = near.rooms(snap, trial, shape, able, least=True)
+        return Short(near.most_room(snap, wanted, together.level)[0])
+    outcome = _place_anywhere(snap, trial, policy, shape, able, least)
+    return outcome if isinstance(outcome, Short) else _in_domain(outcome, "", True, together)
+
+
+def _in_domain(found: Fitted, name: str, wider: bool, together: Together) -> Fitted:
+    """The same, with the domain in its reason, and that it is wider than was wished for."""
+    domain = f"in {name}" if name else "across all domains"
+    return replace(
+        found,
+        reason=replace(
+            found.reason, domain=f"{domain}, as no {together.level} has room for all of it" if wider else domain
+        ),
+    )
 
 
 def _place_within(
-    snap: Snapshot, trial: Trial, policy: Policy, shape: Shape, allowed: Bools | None, least: bool
+    snap: Snapshot, trial: Trial, policy: Policy, shape: Shape, allowed: Bools, least: bool
 ) -> Fitted | Short:
     tasks: list[_Task] = []
     reason: Placed | None = None
@@ -95,7 +135,7 @@ def _place_within(
     return Fitted(placement, reason or Placed("best_fit", 0.0, (), 0))
 
 
-def _hardest_first(snap: Snapshot, trial: Trial, shape: Shape, allowed: Bools | None) -> list[int]:
+def _hardest_first(snap: Snapshot, trial: Trial, shape: Shape, allowed: Bools) -> list[int]:
     """Roles by how much room there is beyond their least: one that fits anywhere must not take another's only place."""
     if len(shape.roles) == 1:
         return [0]
@@ -105,7 +145,7 @@ def _hardest_first(snap: Snapshot, trial: Trial, shape: Shape, allowed: Bools | 
 
 
 def _place_tasks(
-    snap: Snapshot, trial: Trial, policy: Policy, request: Request, count: int, role: int, allowed: Bools | None
+    snap: Snapshot, trial: Trial, policy: Policy, request: Request, count: int, role: int, allowed: Bools
 ) -> tuple[list[_Task], Placed | None]:
     """Up to ``count`` equal tasks, taken off the trial, and the reason of the first.
 
@@ -115,9 +155,9 @@ def _place_tasks(
     milli = fit.milli_per_device(snap.nodes, request)
     tasks, reason = list[_Task](), None
     for tier in sorted({*speed.tolist()} - {0.0}, reverse=True):
-        here = speed == tier if allowed is None else allowed & (speed == tier)
+        typed = speed == tier
         while len(tasks) < count:
-            found = best_node(snap, trial, request, count - len(tasks), here, scale)
+            found = best_node(snap, trial, request, count - len(tasks), typed, allowed, scale)
             if found is None:
                 break
             row = found.row

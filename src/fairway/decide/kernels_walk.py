@@ -45,13 +45,13 @@ def summarise_all(nodes: Any, blocks: Any) -> None:
 
 
 @njit(cache=True)
-def _levels(flat: Any, whole: int, times: int, milli: Any, allowed: Any, blocks: Any, level: Any) -> int:
+def _levels(flat: Any, whole: int, times: int, milli: Any, allowed: Any, blocks: Any, some: Any, level: Any) -> int:
     """Write the fewest idle devices of each block with which its summary says a node may fit; returns the largest."""
     mask, share, block_flat = blocks
     highest = -1
     for b in range(len(block_flat)):
         level[b] = MOST_IDLE + 1
-        fits = True
+        fits = some[b]
         for c in range(4):
             if flat[c] > 0 and block_flat[b, c] < flat[c] * times:
                 fits = False
@@ -81,6 +81,7 @@ def search(
     times: int,
     milli: Any,
     allowed: Any,
+    able: Any,
     nodes: Any,
     blocks: Any,
     weights: Any,
@@ -91,12 +92,14 @@ def search(
     """The node with the least left over after ``times`` tasks of ``flat`` (4,) and ``gpus`` devices; -1 for none.
 
     ``milli`` (T,) is what a task takes of one device of each type, 0 for whole devices; ``allowed`` (T,) are the types
-    to look at. ``weights`` is (per free milli-GPU, per MiB, per milli-CPU). ``level`` (B,) is scratch; ``seen_out``
-    (1,) gets how many nodes that fit were compared.
+    to look at, ``able`` ((N,), (B,)) the nodes that will do, and whether a block has any. ``weights`` is (per free
+    milli-GPU, per MiB, per milli-CPU). ``level`` (B,) is scratch; ``seen_out`` (1,) gets how many nodes that fit were
+    compared.
     """
     placeable, free, _, idle, share_max, gpu_free, gpu_type = nodes
     whole = gpus * times
-    highest = _levels(flat, whole, times, milli, allowed, blocks, level)
+    ours, some = able
+    highest = _levels(flat, whole, times, milli, allowed, blocks, some, level)
     best, best_score, seen = -1, 1e300, 0
     for wanted in range(highest + 1):
         if milli[0] == 0 and best >= 0 and weights[0] * WHOLE * (wanted - whole) > best_score:
@@ -106,17 +109,10 @@ def search(
                 continue
             for n in range(b * BLOCK, min((b + 1) * BLOCK, len(idle))):
                 kind = gpu_type[n]
-                if not placeable[n] or not allowed[kind]:
+                if not placeable[n] or not ours[n] or not allowed[kind]:
                     continue
-                if milli[kind] == 0:
-                    if idle[n] < whole:
-                        continue
-                    taken = whole * WHOLE
-                else:
-                    if share_max[n] < milli[kind]:
-                        continue
-                    taken = milli[kind]
-                short = False
+                taken = milli[kind] if milli[kind] else whole * WHOLE
+                short = share_max[n] < taken if milli[kind] else idle[n] < whole
                 for c in range(4):
                     short |= flat[c] > 0 and free[n, c] < flat[c] * times
                 if short:
@@ -196,11 +192,13 @@ def place(
     """All tasks of one shape, or none: how many were placed. ``out`` is (node, devices, milli) of tasks from ``at`` on.
 
     Many tasks go to the fastest type first, and there to as few nodes as can take them. ``shapes`` is (flat (S, 4),
-    gpus, tasks, milli (S, T), speed (S, T), sums (S, 3), slow). ``why`` (4,) gets what the first node had left of
-    milli-GPUs, MiB and milli-CPU, and how many nodes were compared.
+    gpus, tasks, milli (S, T), speed (S, T), sums (S, 3), slow, site (S,), nodes that will do by site (W, N), whether a
+    block has any (W, B)). ``why`` (4,) gets what the first node had left of milli-GPUs, MiB and milli-CPU, and how many
+    nodes were compared.
     """
     seen = np.zeros(1, np.int64)
-    flats, all_gpus, all_tasks, all_milli, speeds, _, _ = shapes
+    flats, all_gpus, all_tasks, all_milli, speeds, _, _, site, masks, some = shapes
+    able = (masks[site[shape]], some[site[shape]])
     flat, gpus, tasks, milli, speed = flats[shape], all_gpus[shape], all_tasks[shape], all_milli[shape], speeds[shape]
     out_node, out_devices, out_milli = out
     allowed = np.zeros(len(speed), np.bool_)
@@ -213,7 +211,7 @@ def place(
         times = min(tasks, max(per_node, 1))
         while placed < tasks and times > 0:
             times = min(times, tasks - placed)
-            n = search(flat, gpus, times, milli, allowed, nodes, blocks, weights, cap, level, seen)
+            n = search(flat, gpus, times, milli, allowed, able, nodes, blocks, weights, cap, level, seen)
             if n < 0:
                 times -= 1
                 continue

@@ -2,8 +2,9 @@
 
 A *walk* goes along it and places job after job. ``walk_plainly`` is the rule; ``walk_fast`` does the same with a
 compiled kernel, many thousand times a second. Both stop at a job that needs more than they do (several roles, an
-elastic gang, a gang where there are several executors) and at one that may preempt and found no room; the pipeline then
-does what is to be done on the same trial, and lets the walk go on behind it.
+elastic gang, one that stands together, a gang where there are several executors, a job that keeps apart) and at one
+that may preempt and found no room; the pipeline then does what is to be done on the same trial, and lets the walk go on
+behind it.
 """
 
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from fairway.model.plan import Placement
 from fairway.model.policy import Policy
 from fairway.model.reasons import Placed
 from fairway.state.columns import Floats, Ints
+from fairway.state.company import Company
 from fairway.state.groups import Shape
 from fairway.state.snapshot import Snapshot, Trial
 
@@ -57,6 +59,8 @@ class Line:
         """(G,) groups that may preempt, but cannot."""
         self._fitted: dict[int, Fitted] = {}
         self._fast: walk_fast.Columns | None = None
+        self._counted = 0
+        """Places in line up to which ``tell_company`` has looked."""
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -125,6 +129,18 @@ class Line:
         """How many of the jobs before a place in line the walk itself has placed."""
         return int(np.count_nonzero(self.answers[:before] == PLACED))
 
+    def tell_company(self, company: Company, until: int) -> None:
+        """Count in whom the walk has placed, before place ``until``, since this was last asked."""
+        for at in range(self._counted, until):
+            if self.answers[at] == PLACED:
+                company.join(self.snap.jobs.job(int(self.rows[at])), self._nodes_of(at))
+        self._counted = until
+
+    def _nodes_of(self, at: int) -> list[int]:
+        if self._fast is not None:
+            return self._fast.nodes_of(at)
+        return [self.snap.nodes.row_of[task.node] for task in self._fitted[at].placement]
+
     def placed(self) -> Iterator[tuple[int, Placement, Placed]]:
         """(place in line, placement, reason) of every job that the walk itself has placed."""
         for at, fitted in self._fitted.items():
@@ -150,7 +166,8 @@ class Line:
 def _compiled(shape: Shape, kinds: fit.Kinds, several: bool) -> Compiled:
     request = shape.roles[0][0]
     by_memory = any(request.gpu_memory_mib for request, _, _ in shape.roles)
-    slow = len(shape.roles) > 1 or shape.elastic or (several and not shape.single) or by_memory
+    picky = bool(shape.where.apart) or (shape.where.together is not None and not shape.single)
+    slow = len(shape.roles) > 1 or shape.elastic or (several and not shape.single) or by_memory or picky
     return Compiled(request.gpus, fit.share_by_kind(request, kinds), fit.speed_by_kind(request, kinds), slow)
 
 

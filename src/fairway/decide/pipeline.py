@@ -92,6 +92,8 @@ def place_in_order(cycle: Cycle) -> None:
     for why, at in line.walk():
         group = cycle.snap.groups.group(int(line.groups[at]))
         row = int(line.rows[at])
+        if group.shape.where.apart:
+            line.tell_company(cycle.trial.company, at)
         actions = _place_slowly(cycle, group, row) if why == SLOW else []
         if not actions:
             actions = _repack(cycle, line, repack, said, at)
@@ -102,6 +104,8 @@ def place_in_order(cycle: Cycle) -> None:
             line.helped(at)
         else:
             line.refuse(at, over_limit(cycle.snap, cycle.trial, group.queue, group.shape.least_sums) is not None)
+    if cycle.snap.groups.shapes.apart.any():
+        line.tell_company(cycle.trial.company, len(line))
     for at, placement, reason in line.placed():
         said[at] = [_start(cycle, int(line.rows[at]), placement, reason)]
     for at, refusal in refusals(cycle.snap, cycle.trial, line):
@@ -145,6 +149,7 @@ def _place_slowly(cycle: Cycle, group: Group, row: int) -> list[Action]:
     if isinstance(outcome, Short):
         return []
     trial.charge(group.queue, placed_sums(snap.jobs.job(row), outcome.placement))
+    _keep_company(cycle, row, outcome.placement)
     return [_start(cycle, row, outcome.placement, outcome.reason)]
 
 
@@ -182,6 +187,7 @@ def _preempt(cycle: Cycle, group: Group, row: int) -> list[Action]:
         cycle.victims.add(victim.row)
     attempts = tuple(jobs.attempt_id(victim.row) for victim in found.victims)
     _take(cycle, row, found.placement)
+    _keep_company(cycle, row, found.placement)
     return [*actions, Hold(job_id, found.placement, attempts)]
 
 
@@ -200,6 +206,11 @@ def _take_turn(cycle: Cycle, queue: int, turn: displace.Turn) -> None:
         cycle.actions.append(Hold(job_id, turn.placement, attempts))
     else:
         cycle.actions.append(_start(cycle, turn.row, turn.placement, turn.reason))
+
+
+def _keep_company(cycle: Cycle, row: int, placement: Placement) -> None:
+    """Tell those who come after on this trial, and keep apart from such work."""
+    cycle.trial.company.join(cycle.snap.jobs.job(row), (cycle.snap.nodes.row_of[task.node] for task in placement))
 
 
 def _take(cycle: Cycle, row: int, placement: Placement) -> None:

@@ -9,14 +9,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fairway.decide import fit
+from fairway.decide import fit, near
 from fairway.decide.gang import Fitted, place
 from fairway.model.phases import JobPhase
 from fairway.model.plan import Placement
 from fairway.model.policy import Policy
-from fairway.model.resources import Request
 from fairway.state.columns import Bools
-from fairway.state.groups import Group
+from fairway.state.groups import Group, Shape
 from fairway.state.jobs import task_need
 from fairway.state.snapshot import Snapshot, Trial
 
@@ -58,17 +57,17 @@ def find(snap: Snapshot, trial: Trial, policy: Policy, group: Group, taken: set[
     ``taken`` are rows of victims that this plan stops already. What they, and others that are stopping, will leave is
     taken first.
     """
-    nodes = _nodes_that_could(snap, [request for request, _, _ in group.shape.roles])
+    nodes = _nodes_that_could(snap, group.shape)
     if group.shape.single:
         return _best_single(snap, trial, policy, group, nodes, taken)
     rows = np.flatnonzero(nodes).tolist()
     return _cheapest(snap, trial, policy, group, _victims_on(snap, policy, group, rows, taken))
 
 
-def _nodes_that_could(snap: Snapshot, requests: Iterable[Request]) -> Bools:
-    whole = fit.whole_capacity(snap)
+def _nodes_that_could(snap: Snapshot, shape: Shape) -> Bools:
+    whole = fit.whole_capacity(snap, near.allowed(snap, shape))
     able = np.zeros(snap.nodes.height, np.bool_)
-    for request in requests:
+    for request, _, _ in shape.roles:
         able |= fit.fits(snap.nodes, whole, request)
     return able & snap.nodes.placeable[: snap.nodes.height]
 

@@ -48,7 +48,9 @@ class Repack:
     def __init__(self, line: Line) -> None:
         self._line, self._snap, self._trial = line, line.snap, line.trial
         self._left = LOOKS // max(self._snap.nodes.height, LEAST)
-        self._asks = MOST_ASKS
+        # Who keeps apart from others was placed after them: with such work in line nothing is moved.
+        apart = bool(self._snap.groups.shapes.apart[line.shapes].any())
+        self._asks = 0 if apart else MOST_ASKS
         self._hardness: dict[Shape, tuple[float, int]] = {}
         self._whole: fit.Capacity | None = None
 
@@ -77,7 +79,8 @@ class Repack:
         return found
 
     def _movable(self, at: int, said: dict[int, list[Action]]) -> list[_Piece]:
-        """The starts before place ``at``. One that started smaller than it would like keeps its place."""
+        """The starts before place ``at``. One that started smaller than it would like, or stands together though it
+        need not, keeps its place."""
         line, groups = self._line, self._snap.groups
         if line.count_placed(at) > self._left:
             return []
@@ -88,7 +91,8 @@ class Repack:
         pieces: list[_Piece] = []
         for other, placement in sorted(starts.items()):
             group = groups.group(int(line.groups[other]))
-            if not group.shape.elastic:
+            together = group.shape.where.together
+            if not group.shape.elastic and (together is None or together.required):
                 speed = self._speed(group.shape, placement)
                 pieces.append(_Piece(other, group, placement, speed, self._hard(group.shape)))
         return pieces

@@ -30,13 +30,14 @@ class Found(NamedTuple):
 
 
 def best_node(
-    snap: Snapshot, trial: Trial, request: Request, wanted: int, allowed: Bools, scale: Floats
+    snap: Snapshot, trial: Trial, request: Request, wanted: int, typed: Bools, able: Bools, scale: Floats
 ) -> Found | None:
     """The best node for as many of ``wanted`` equal tasks as any node can take; a share of a device goes one by one.
 
-    ``allowed`` (N,) are the nodes to look at, all of one speed. ``scale`` is of ``score.scale``.
+    ``typed`` (N,) are the nodes of types to look at, all of one speed, ``able`` (N,) those that will do otherwise.
+    ``scale`` is of ``score.scale``.
     """
-    capacity = fit.free_capacity(snap, trial, allowed)
+    capacity = fit.free_capacity(snap, trial, typed & able)
     if wanted == 1 or request.fractional:
         times, rows = 1, np.flatnonzero(fit.fits(snap.nodes, capacity, request))
     else:
@@ -47,7 +48,7 @@ def best_node(
         return None
     scores = score.best_fit(score.leftovers(snap, trial, request, rows, times), scale)
     if len(rows) > LOOK_AT:
-        near = _near(snap, trial, request, times, allowed, rows, scores, float(scale[0]))
+        near = _near(snap, trial, request, times, typed, rows, scores, float(scale[0]))
         rows, scores = rows[near], scores[near]
     return Found(int(rows[scores.argmin()]), times, len(rows))
 
@@ -57,13 +58,13 @@ def _near(
     trial: Trial,
     request: Request,
     times: int,
-    allowed: Bools,
+    typed: Bools,
     rows: Ints,
     scores: Floats,
     per_milli: float,
 ) -> Bools:
     """(R,) which of ``rows`` are compared: whole blocks, the tightest first, until ``LOOK_AT`` are seen."""
-    level = _levels(snap, trial, request, times, allowed)[rows // BLOCK]
+    level = _levels(snap, trial, request, times, typed)[rows // BLOCK]
     whole = 0 if request.fractional else request.gpus * times
     near, best = np.zeros(len(rows), np.bool_), np.inf
     for wanted in np.unique(level).tolist():
@@ -81,11 +82,11 @@ def _near(
     return near
 
 
-def _levels(snap: Snapshot, trial: Trial, request: Request, times: int, allowed: Bools) -> Ints:
+def _levels(snap: Snapshot, trial: Trial, request: Request, times: int, typed: Bools) -> Ints:
     """(B,) the fewest idle devices of a node of each block that has a type, and whole devices enough, to fit."""
     nodes, height = snap.nodes, snap.nodes.height
     block, kinds = np.arange(height) // BLOCK, max(len(nodes.kinds), 1)
-    could = nodes.placeable[:height] & allowed
+    could = nodes.placeable[:height] & typed
     if request.fractional:
         of = block * kinds + nodes.kind[:height]
         some = np.zeros((height // BLOCK + 1) * kinds, np.bool_)

@@ -53,6 +53,8 @@ class Columns:
             np.array([shape.speed for shape in compiled], np.float64).reshape(-1, kinds),
             table.sums[:height],
             np.array([shape.slow for shape in compiled], np.bool_),
+            table.site[:height],
+            *self._masks(),
         )
         self._out: tuple[Ints, Ints, Ints] | None = None
         self._ends = np.zeros(len(rows) + 1, np.int64)
@@ -87,6 +89,10 @@ class Columns:
             trial.touched.clear()
             at += 1
 
+    def nodes_of(self, at: int) -> list[int]:
+        """Rows of the nodes where the kernel has placed the job at ``at``, task by task."""
+        return [] if self._out is None else self._out[0][self._ends[at] : self._ends[at + 1]].tolist()
+
     def placed(self, places: Ints) -> Iterator[tuple[int, Placement, Placed]]:
         """(place in line, placement, reason) of the jobs at ``places``, which the kernel has placed."""
         if not len(places) or self._out is None:
@@ -106,6 +112,14 @@ class Columns:
                 TaskPlacement(k - first, 0, id_of(node[k]), _devices(devices[k]), milli[k]) for k in range(first, last)
             )
             yield at, placement, score.placed_reason(left, worth, int(seen))
+
+    def _masks(self) -> tuple[Bools, Bools]:
+        """The nodes that will do, by site, (W, N), and whether a block has any, (W, B)."""
+        nodes, sites = self._snap.nodes, self._snap.groups.shapes.sites
+        masks = np.array([nodes.places.allowed(site, nodes.height) for site in sites], np.bool_)
+        masks = masks.reshape(len(sites), nodes.height)
+        starts = np.arange(0, nodes.height, BLOCK)
+        return masks, np.logical_or.reduceat(masks, starts, axis=1) if len(starts) else masks
 
     def _nodes(self) -> tuple[Any, ...]:
         nodes, trial = self._snap.nodes, self._trial

@@ -134,6 +134,7 @@ def node_status(state: ClusterState, row: int) -> NodeStatus:
         cordoned=nodes.cordoned[row],
         jobs=tuple(nodes.attempts[row]),
         pool=spec.pool,
+        spec=spec,
     )
 
 

@@ -7,6 +7,7 @@ exactly for any later instant by the methods that take ``now``.
 from dataclasses import dataclass
 
 from fairway.model.ids import ExecutorId, JobId, NodeId, PoolId, QueueId, ServiceId
+from fairway.model.node import Node
 from fairway.model.phases import Cause, JobPhase, Reach
 from fairway.model.queue import Discipline
 from fairway.model.resources import Amount
@@ -138,6 +139,8 @@ class NodeStatus:
     reach: Reach
     cordoned: bool
     jobs: tuple[JobId, ...]
+    spec: Node
+    """As its executor reported it: where it stands, its labels and taints, what it costs."""
     pool: PoolId | None = None
 
 

@@ -12,6 +12,7 @@ from typing import Literal
 from fairway.model.ids import JobId, QueueId, ServiceId
 from fairway.model.resources import Request
 from fairway.model.time import HOUR, MINUTE, SECOND, Duration, Instant
+from fairway.model.where import Where
 
 
 class PriorityClass(IntEnum):
@@ -132,6 +133,8 @@ class Job:
     """For a simulator: how often the program takes a checkpoint."""
     after: tuple[Dependency, ...] = ()
     """Jobs that must have ended before this one gets in line."""
+    where: Where = Where()
+    """Which nodes will do."""
 
     @property
     def tasks(self) -> int:

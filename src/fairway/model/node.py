@@ -42,6 +42,8 @@ class Node:
     pool: PoolId | None = None
     hourly: MicroDollars = MicroDollars(0)
     labels: tuple[tuple[str, str], ...] = ()
+    taints: tuple[str, ...] = ()
+    """``key`` or ``key=value``: only jobs that tolerate every one of them are placed here."""
 
     @property
     def flat(self) -> tuple[int, int, int, int]:

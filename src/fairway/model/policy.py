@@ -9,6 +9,7 @@ like ``10m``, ``Literal`` is a choice, a nested part is a mapping.
 from dataclasses import dataclass, fields
 from math import isfinite
 
+from fairway.model.admission import Admission
 from fairway.model.errors import InvalidField
 from fairway.model.job import LONGEST
 from fairway.model.queue import DISCIPLINES, Discipline
@@ -71,6 +72,7 @@ class Policy:
     cores_per_gpu: int = 16
     max_victims: int = 64
     order: Ordering = Ordering()
+    admission: Admission = Admission()
 
     def __post_init__(self) -> None:
         for name in ("cores_per_gpu", "max_victims"):

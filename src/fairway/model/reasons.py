@@ -51,17 +51,35 @@ class Invalid:
 
 
 @dataclass(frozen=True, slots=True)
+class Suspicious:
+    """Could run, but looks like a mistake: the rule that says so, and the field."""
+
+    tier: ClassVar = "suspicious"
+    rule: str
+    field: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"suspicious {self.field}: {self.message} (rule {self.rule})"
+
+
+@dataclass(frozen=True, slots=True)
 class NeverFits:
-    """No node could hold one of its tasks, or all nodes together not all of them, even when empty."""
+    """No node could hold one of its tasks, or all nodes together not all of them, even when empty.
+
+    ``but_for`` names the constraint without which it could run.
+    """
 
     tier: ClassVar = "never fits"
     need: str
     largest: str
     short_of: str
+    but_for: str = ""
 
     def __str__(self) -> str:
         short_of = _NAMES.get(self.short_of, self.short_of)
-        return f"never fits: needs {self.need}, the largest there is: {self.largest} (short of {short_of})"
+        text = f"never fits: needs {self.need}, the largest there is: {self.largest} (short of {short_of})"
+        return f"{text}; it could but for {self.but_for}" if self.but_for else text
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +158,8 @@ class NoRoom:
     """Would fit an empty cluster, but not what is free now.
 
     ``blocker`` is the flat resource or ``"gpus"`` that is short on the node nearest to fitting; ``holders`` are running
-    jobs that hold most of what it waits for.
+    jobs that hold most of what it waits for. ``domain`` is the one with the most room for a gang that must stand
+    together; ``apart`` is whom it keeps apart from, where that is why.
     """
 
     tier: ClassVar = "no room now"
@@ -151,12 +170,17 @@ class NoRoom:
     tasks: int = 1
     holders: tuple[JobId, ...] = ()
     expected: Range | None = None
+    domain: str = ""
+    apart: str = ""
 
     def __str__(self) -> str:
         short_of = _NAMES.get(self.blocker, self.blocker)
         text = f"no room now: needs {self.need}, largest free {self.largest_free} (short of {short_of})"
         if self.tasks > 1:
-            text += f"; room for {self.placed_tasks} of its {self.tasks} tasks"
+            inside = f" in {self.domain}" if self.domain else ""
+            text += f"; room for {self.placed_tasks} of its {self.tasks} tasks{inside}"
+        if self.apart:
+            text += f"; asks for {self.apart}"
         if self.holders:
             text += f"; held by {', '.join(self.holders)}"
         return text
@@ -195,18 +219,23 @@ Refusal = Invalid | NeverFits | OverLimit | Waiting | NoRoom | Yielding | Awaiti
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """Why here: the score that won, its parts (each 0..1, what would be left over), and among how many nodes."""
+    """Why here: the score that won, its parts (each 0..1, what would be left over), and among how many nodes.
+
+    ``domain`` says where a gang that is to stand together does, and why in a wider one than it wished for.
+    """
 
     policy: str
     score: float
     left: tuple[tuple[str, float], ...]
     candidates: int
+    domain: str = ""
 
     def __str__(self) -> str:
         if not self.left:
             return "in the room that was held for it"
         parts = ", ".join(f"{name} {value:.0%}" for name, value in self.left)
-        return f"{self.policy} score {self.score:.3f} of {self.candidates} that fit; left over: {parts}"
+        text = f"{self.policy} score {self.score:.3f} of {self.candidates} that fit; left over: {parts}"
+        return f"{text}; {self.domain}" if self.domain else text
 
 
 @dataclass(frozen=True, slots=True)

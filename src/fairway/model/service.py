@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from fairway.model.ids import QueueId, ServiceId
 from fairway.model.job import Priority
 from fairway.model.resources import Request
+from fairway.model.where import Where
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,3 +22,5 @@ class Service:
     command: tuple[str, ...] = ()
     env: tuple[tuple[str, str], ...] = ()
     workdir: str = ""
+    where: Where = Where()
+    """Which nodes will do."""

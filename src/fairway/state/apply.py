@@ -266,7 +266,9 @@ def _start(state: ClusterState, action: Start) -> None:
     row = jobs.row_of[job_id]
     job = jobs.job(row)
     leave_line(state, row)
-    if jobs.hold[row]:
+    hold = jobs.hold[row]
+    if hold:
+        lifecycle.keep_company(state, job, hold.placement, sign=-1)
         jobs.hold[row] = None
         state.held.pop(job_id, None)
         # Held room was out of everybody's reach; from now on a higher class may take it.
@@ -279,6 +281,7 @@ def _start(state: ClusterState, action: Start) -> None:
         state.nodes.take(node, task_need(job, task), task.devices, task.gpu_milli)
         state.nodes.attempts[node][job_id] = None
         state.news.nodes[task.node] = None
+    lifecycle.keep_company(state, job, action.placement)
     jobs.sums[row] = sums = placed_sums(job, action.placement)
     jobs.pace[row] = pace(job, action.placement, state.nodes)
     state.queues.use(int(jobs.queue[row]), sums)
@@ -299,6 +302,7 @@ def _hold(state: ClusterState, action: Hold) -> None:
     row = state.jobs.row_of[action.job]
     leave_line(state, row)
     state.jobs.hold[row] = action
+    lifecycle.keep_company(state, state.jobs.job(row), action.placement)
     state.held[action.job] = None
     state.news.jobs[action.job] = None
     state.news.decisions.append(Decision(action.job, state.now, action))

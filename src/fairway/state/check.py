@@ -9,6 +9,7 @@ from fairway.model.phases import JobPhase, Reach
 from fairway.model.reasons import ArrayFull
 from fairway.model.resources import WHOLE
 from fairway.state.cluster import ClusterState
+from fairway.state.company import Company
 from fairway.state.groups import shape_of
 from fairway.state.history import pattern_of, size_of
 from fairway.state.jobs import task_need
@@ -46,6 +47,13 @@ def _nodes(state: ClusterState) -> list[str]:
             wrong.append(f"node {name}: placeable is stale")
         if set(nodes.attempts[row]) != holders[row]:
             wrong.append(f"node {name}: holds {sorted(nodes.attempts[row])} but recomputed {sorted(holders[row])}")
+    company = Company()
+    for row in jobs.rows():
+        hold = jobs.hold[row]
+        for placement in (jobs.placement[row], hold.placement if hold else ()):
+            company.join(jobs.job(row), (nodes.row_of[task.node] for task in placement))
+    if company.tasks != nodes.company.tasks:
+        wrong.append(f"nodes: company {nodes.company.tasks} but recomputed {company.tasks}")
     return wrong
 
 

@@ -304,6 +304,8 @@ def _load_job(state: ClusterState, record: JobRecord, saved: Sequence[JobRecord]
         node = state.nodes.row_of[task.node]
         state.nodes.take(node, task_need(job, task), task.devices, task.gpu_milli)
         state.nodes.attempts[node][job.id] = None
+    for placement in (record.placement, record.hold.placement if record.hold else ()):
+        state.nodes.company.join(job, (state.nodes.row_of[task.node] for task in placement))
     jobs.sums[row] = sums = placed_sums(job, record.placement)
     _load_history(state, record)
     state.queues.use(queue, sums)

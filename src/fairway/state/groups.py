@@ -6,8 +6,8 @@ decision tries every group that is *ready*. Its plan then settles them: what sti
 *blocked* until something happens that could change this.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +15,7 @@ import numpy as np
 from fairway.model.job import Job, PriorityClass
 from fairway.model.reasons import OverLimit, Refusal
 from fairway.model.resources import FLAT, Request
+from fairway.model.where import ANYWHERE, Apart, Where
 from fairway.state.columns import Bools, Ints
 from fairway.state.tables import SUMS, NodeTable, QueueTable
 
@@ -24,10 +25,12 @@ class Shape:
     """What a job needs, and all that matters for where it fits: equal shapes are one equivalence class.
 
     ``roles`` has (request, count, least count) per role; ``sums`` adds up a full start in ``SUMS`` order, GPUs by
-    memory counted as whole ones until they are placed.
+    memory counted as whole ones until they are placed. In ``where`` it is said by name which array or service a job
+    keeps apart from.
     """
 
     roles: tuple[tuple[Request, int, int], ...]
+    where: Where = ANYWHERE
 
     @property
     def sums(self) -> tuple[int, int, int]:
@@ -50,7 +53,9 @@ class Shape:
         return any(least < count for _, count, least in self.roles)
 
     def __str__(self) -> str:
-        return " and ".join(f"{count} x ({r})" if count > 1 else str(r) for r, count, _ in self.roles)
+        text = " and ".join(f"{count} x ({r})" if count > 1 else str(r) for r, count, _ in self.roles)
+        together = self.where.together
+        return f"{text} {together}" if together and not self.single else text
 
 
 def _shape_sums(parts: Iterable[tuple[Request, int]]) -> tuple[int, int, int]:
@@ -64,7 +69,19 @@ def _shape_sums(parts: Iterable[tuple[Request, int]]) -> tuple[int, int, int]:
 
 def shape_of(job: Job) -> Shape:
     """The shape of a job."""
-    return Shape(tuple((role.request, role.count, role.least) for role in job.roles))
+    roles = tuple((role.request, role.count, role.least) for role in job.roles)
+    return Shape(roles, job.where if not job.where.apart else replace(job.where, apart=tuple(_named(job))))
+
+
+def _named(job: Job) -> Iterator[Apart]:
+    """Whom a job keeps apart from, by name; nobody where it is of no array, or no service's."""
+    for apart in job.where.apart:
+        if apart.of == "label":
+            yield apart
+        elif apart.of == "array" and job.array is not None:
+            yield replace(apart, key=job.array.array, value="")
+        elif apart.of == "service" and job.service is not None:
+            yield replace(apart, key=job.service, value="")
 
 
 class ShapeTable:
@@ -80,6 +97,13 @@ class ShapeTable:
         self.share: Ints = np.zeros(16, np.int64)
         self.tasks: Ints = np.zeros(16, np.int64)
         """Tasks of a full start."""
+        self.sites: list[Where] = []
+        """Every constraint that a node answers by itself, as some shape has it."""
+        self.site: Ints = np.zeros(16, np.int64)
+        """Which of ``sites`` is the shape's."""
+        self._site_of: dict[Where, int] = {}
+        self.apart: Bools = np.zeros(16, np.bool_)
+        """Keeps away from other work: what ends anywhere may let it in."""
         self.sums: Ints = np.zeros((16, len(SUMS)), np.int64)
         """What a full start takes, in ``SUMS`` order."""
 
@@ -89,11 +113,15 @@ class ShapeTable:
         if row is not None:
             return row
         row = len(self.shapes)
-        _grow(self, ("flat", "whole", "share", "tasks", "sums"), row)
+        _grow(self, ("flat", "whole", "share", "tasks", "site", "apart", "sums"), row)
         requests = [request for request, _, _ in shape.roles]
         self.flat[row] = np.min([request.flat for request in requests], axis=0)
         self.whole[row] = min(0 if r.fractional else r.gpus for r in requests)
         self.share[row] = min(least_share(r) for r in requests)
+        self.apart[row] = bool(shape.where.apart)
+        self.site[row] = site = self._site_of.setdefault(shape.where.site, len(self.sites))
+        if site == len(self.sites):
+            self.sites.append(shape.where.site)
         self.tasks[row], self.sums[row] = sum(count for _, count, _ in shape.roles), shape.sums
         self.shapes.append(shape)
         self.reason.append(None)
@@ -193,6 +221,8 @@ class GroupTable:
 
         A group that may preempt wakes when a task could fit the whole node: what was freed there may be what it lacked.
         """
+        if self.shapes.apart.any():  # of whom it keeps apart, one may have left
+            self.wake(self.shapes.apart[self.shape[: self.height]])
         at = np.fromiter((row for row in rows if nodes.placeable[row]), np.int64)
         if not len(at) or not self.keys:
             return

@@ -9,6 +9,7 @@ from fairway.model.facts import AttemptEnded, Outcome
 from fairway.model.ids import ExecutorId, JobId
 from fairway.model.job import Job
 from fairway.model.phases import Cause, JobPhase, Reach
+from fairway.model.plan import Placement
 from fairway.model.queue import Queue
 from fairway.model.reasons import Outranked, PreemptedBy, StopReason, Yielding
 from fairway.model.time import Instant, later
@@ -225,11 +226,17 @@ def _free_room(state: ClusterState, row: int) -> None:
     sums = (int(jobs.sums[row, 0]), int(jobs.sums[row, 1]), int(jobs.sums[row, 2]))
     state.queues.use(queue, sums, sign=-1)
     state.lighter.update(state.queues.limited_above(queue))
+    keep_company(state, job, jobs.placement[row], sign=-1)
     jobs.sums[row] = 0
     jobs.pace[row] = 0
     jobs.placement[row] = ()
     state.unmet.pop(job.id, None)
     state.overdue.pop(job.id, None)
+
+
+def keep_company(state: ClusterState, job: Job, placement: Placement, sign: int = 1) -> None:
+    """Tasks of a job are on these nodes, or held for there, where others may keep apart from them; or are no more."""
+    state.nodes.company.join(job, (state.nodes.row_of[task.node] for task in placement), sign)
 
 
 def _retry_or_fail(state: ClusterState, row: int, outcome: Outcome) -> None:
@@ -264,6 +271,7 @@ def drop_hold(state: ClusterState, row: int) -> None:
     if hold is None:
         return
     state.jobs.hold[row] = None
+    keep_company(state, state.jobs.job(row), hold.placement, sign=-1)
     state.held.pop(state.jobs.id_of(row), None)
     state.roomier.update(dict.fromkeys(state.nodes.row_of[task.node] for task in hold.placement))
     state.lighter.update(state.queues.limited_above(int(state.jobs.queue[row])))

@@ -50,6 +50,7 @@ def _replica(state: ClusterState, service: Service) -> Job:
         submitted=state.now,
         retry=Retry(backoff=Duration(SECOND)),
         service=service.id,
+        where=service.where,
     )
 
 

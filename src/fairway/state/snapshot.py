@@ -7,6 +7,7 @@ import numpy as np
 from fairway.model.time import Instant
 from fairway.state.cluster import ClusterState
 from fairway.state.columns import Ints
+from fairway.state.company import Company
 from fairway.state.groups import GroupTable
 from fairway.state.history import RunTimes
 from fairway.state.jobs import JobTable
@@ -57,6 +58,8 @@ class Trial:
         self.share_max: Ints = nodes.share_max[:height].copy()
         self.gpu_free: Ints = nodes.gpu_free[:height].copy()
         self.used: Ints = snap.queues.used[: snap.queues.height].copy()
+        self.company = Company()
+        """Work placed or held on this trial, for those who keep apart from it."""
         self._above = snap.queues.above
         self.touched: set[int] = set()
         """Nodes written since somebody last cleared it."""

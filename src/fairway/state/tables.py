@@ -11,6 +11,8 @@ from fairway.model.phases import Reach
 from fairway.model.queue import DISCIPLINES, Queue
 from fairway.model.resources import FLAT, WHOLE
 from fairway.state.columns import Bools, Floats, Ints, Table
+from fairway.state.company import Company
+from fairway.state.places import Places
 
 CPU, MEMORY, DISK, NETWORK = range(len(FLAT))
 SUMS = ("cpu_milli", "memory_mib", "gpu_milli")
@@ -62,6 +64,10 @@ class NodeTable(Table[NodeId]):
         """Derived, (N, D): free milli-GPUs of each device; 0 beyond the node's last."""
         self.kinds: dict[tuple[str, int], int] = {}
         self.executors: dict[str, int] = {}
+        self.places = Places()
+        """Derived: where nodes stand, and which of them each constraint allows."""
+        self.company = Company()
+        """Derived: where live work of each array, service and label is."""
         self._largest: tuple[tuple[int, ...], int] | None = None
 
     @property
@@ -97,6 +103,7 @@ class NodeTable(Table[NodeId]):
         self.device_free[row] = self._whole(row)
         self.device_free[row, : len(used_devices)] -= used_devices
         self.reach[row] = Reach.UP
+        self.places.put(row, node)
         self._largest = None
         self._sum_up(row)
         return row

@@ -19,6 +19,7 @@ from fairway.model.queue import DISCIPLINES, Queue
 from fairway.model.resources import WHOLE, Accelerator, Amount, Request
 from fairway.model.service import Service
 from fairway.model.time import HOUR, Duration, Instant, parse_duration
+from fairway.testing.place_words import place_of_job, place_of_node
 
 _SIZES = {"": 1, "Mi": 1, "Gi": 1 << 10, "Ti": 1 << 20}
 
@@ -75,6 +76,7 @@ def node_of(name: str, words: Sequence[str], options: dict[str, str]) -> Node:
         gpus=int(shape[1]) if shape else 0,
         gpu_type=shape[2] if shape else "",
         gpu_memory_mib=_mib(options.get("gpumem", "80Gi")) if shape else 0,
+        **place_of_node(options),
     )
 
 
@@ -134,6 +136,7 @@ def job_of(words: Sequence[str], now: Instant) -> Job:
         after=tuple(_dependency(text) for text in options.get("after", "").split(",") if text),
         array=_array(options["array"]) if "array" in options else None,
         checkpoints="checkpoints" in words,
+        **place_of_job(options),
     )
 
 

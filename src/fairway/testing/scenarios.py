@@ -20,7 +20,8 @@ the actions that are right, in order, then perhaps ``# then`` or ``# after 5m`` 
 ``end JOB OUTCOME`` (succeeded, failed, killed, yielded, unstarted, lost; ``JOB@1`` is an attempt that is not the
 newest), ``cancel``, ``cordon``, ``uncordon``, ``lose``, ``checkpoint``, ``keep`` and ``let`` (a person holds and
 releases a job), ``service NAME replicas=2 ...``, and all of the first block. ``why JOB`` adds a line to the end of the
-plan: where the job stands, and why.
+plan: where the job stands, and why. ``admit JOB`` submits a job as ``pending`` does, unless it is refused at once. What
+says where nodes stand and where jobs may run is in ``place_words``.
 
 ``python -m fairway.testing.scenarios --update FILES`` writes the plans made now: read every line of the change.
 """
@@ -32,7 +33,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fairway.decide import fit
+from fairway.decide.admit import validate
+from fairway.decide.explain import never_fits
 from fairway.decide.pipeline import decide
+from fairway.decide.suspect import suspicions
 from fairway.engine.story import awaiting
 from fairway.model import facts as f
 from fairway.model.ids import AttemptId, ExecutorId, JobId, NodeId
@@ -46,6 +50,7 @@ from fairway.model.time import DAY, NEVER, Duration, Instant, format_duration, p
 from fairway.state.apply import apply
 from fairway.state.check import check, oversubscribed
 from fairway.state.cluster import ClusterState
+from fairway.state.groups import shape_of
 from fairway.state.snapshot import snapshot
 from fairway.testing.builders import restored_problems
 from fairway.testing.scenario_words import (
@@ -133,6 +138,8 @@ class Stage:
     state: ClusterState = field(default_factory=ClusterState)
     now: Instant = BEGIN
     seq: int = 1
+    refused: list[str] = field(default_factory=list[str])
+    """Lines about what was not even accepted."""
 
     def __post_init__(self) -> None:
         if self.policy is not None:
@@ -157,7 +164,8 @@ class Stage:
         self.tell()
         plan = self.decide()
         asked = [f"why      {line[1]}  {self.why(line[1])}".rstrip() for line in words if line[0] == "why"]
-        return [rendered for action in plan.actions for rendered in render(action)] + asked
+        told, self.refused = self.refused, []
+        return [*told, *(rendered for action in plan.actions for rendered in render(action)), *asked]
 
     def why(self, name: str) -> str:
         """Where a job stands, and why."""
@@ -193,6 +201,7 @@ class Stage:
             "queues": lambda rest: self.tell(f.QueueSet(queue_of(rest))),
             "nodes": self.nodes,
             "policy": lambda rest: self.tell(f.PolicySet(policy_of_words(rest))),
+            "admit": lambda rest: self.admit(job_of(rest, self.now)),
             "pending": lambda rest: self.tell(f.JobSubmitted(job_of(rest, self.now))),
             "service": lambda rest: self.tell(f.ServiceSet(service_of(rest))),
             "start": lambda rest: self.tell(f.AttemptStarted(self.attempt(rest[0]), _local(), self.next(), self.now)),
@@ -210,6 +219,16 @@ class Stage:
         if words[0] not in events:
             raise ScenarioError(f"{' '.join(words)!r}: {words[0]!r} is none of {', '.join([*events, 'running'])}")
         events[words[0]](words[1:])
+
+    def admit(self, job: Job) -> None:
+        """Take a job in as a face does, or refuse what can never be right, never fits, or looks like a mistake."""
+        nodes = self.state.nodes
+        never = never_fits(snapshot(self.state), shape_of(job))
+        known = [nodes.node(row) for row in nodes.rows()]
+        wrong = validate(job) or ([never] if never else suspicions(job, known, self.state.policy.admission))
+        self.refused += [f"refuse   {job.id}  {each}" for each in wrong]
+        if not wrong:
+            self.tell(f.JobSubmitted(job))
 
     def next(self) -> int:
         """The next message number of the executor."""
@@ -271,7 +290,8 @@ def render(action: Action) -> Iterator[str]:
     """An action as a line of a plan."""
     if isinstance(action, Start):
         n = f"@{action.attempt.n}" if action.attempt.n > 1 else ""
-        yield f"start    {action.attempt.job}{n} on {_where(action.placement)}"
+        domain = f"  {action.reason.domain}" if action.reason.domain else ""
+        yield f"start    {action.attempt.job}{n} on {_where(action.placement)}{domain}"
     elif isinstance(action, Stop):
         verb = "preempt" if action.cause is Cause.PREEMPTED else "stop"
         yield f"{verb:8} {action.attempt.job}  {action.reason}"

@@ -156,8 +156,22 @@ def test_what_can_never_run_is_refused_unless_it_is_wanted(desk: Desk, request_:
     assert applied.warning.startswith("never fits")
 
 
+def test_what_looks_like_a_mistake_is_refused_by_its_rule_unless_it_is_meant(desk: Desk) -> None:
+    odd = {**JOB, "request": {"gpus": 8}}
+    [found] = refused(desk, Refused, odd)
+    assert found == (
+        "documents[0].request.cpu: 1 CPU cannot feed 8 GPUs: write at least 2; if it is meant, submit it with --force "
+        "(allow_unfit; rule gpus_without_cpu)"
+    )
+    [applied] = desk.apply(odd, allow_unfit=True)
+    assert applied.warning.endswith("(rule gpus_without_cpu)")
+    desk.apply({"kind": "Policy", "admission": {"off": ["gpus_without_cpu"]}})
+    desk.read_inbox()
+    assert desk.apply(odd)[0].warning == ""
+
+
 def test_nodes_that_a_pool_could_bring_count(desk: Desk) -> None:
-    big = {**JOB, "request": {"gpus": 16}}
+    big = {**JOB, "request": {"gpus": 16, "cpu": 16}}
     refused(desk, Refused, big)
     desk.apply({"kind": "Pool", "name": "p", "shape": {"cpu": 96, "gpus": 16, "accelerator": "B200"}, "max": 1})
     desk.read_inbox()

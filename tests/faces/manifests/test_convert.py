@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fairway.decide.admit import validate
+from fairway.faces.manifests.complaints import InvalidManifest
 from fairway.faces.manifests.convert import Caller, facts_of, jobs_of
 from fairway.faces.manifests.read import manifests_from, manifests_in
 from fairway.faces.manifests.schema import JobSpec
@@ -16,6 +17,7 @@ from fairway.model.ids import JobId, QueueId
 from fairway.model.job import ArrayIndex, Job, Priority, PriorityClass, Retry, Role
 from fairway.model.resources import Accelerator, Amount, Request
 from fairway.model.time import HOUR, MINUTE, SECOND, Duration, Instant
+from fairway.model.where import Apart, Level, Selector, Together, Where
 from fairway.state.frames import decode, encode
 
 NOW = Instant(1_000_000)
@@ -63,6 +65,7 @@ grace: 2m
 retries: {limit: 3, backoff: 5s, backoff_max: 1m, start_limit: 1}
 checkpoints: true
 labels: {team: a}
+where: {zones: eu-1, spot: true}
 """)
     request = Request(
         500,
@@ -91,11 +94,69 @@ labels: {team: a}
         retry=Retry(3, Duration(5 * SECOND), MINUTE, 1),
         labels=(("team", "a"),),
         checkpoints=True,
+        where=Where(zones=("eu-1",), spot=True),
     )
     assert job == expected
     told = {field.name for field in fields(Job) if getattr(job, field.name) != field.default}
     untold = {"array", "after", "service", "work", "checkpoint_every"}  # told by what was accepted; a simulator's
     assert {field.name for field in fields(Job)} - told == untold
+
+
+def test_every_way_to_say_where() -> None:
+    [job] = jobs("""
+kind: Job
+name: a
+command: x
+where:
+  labels: {disk: nvme, gen: [h, b], rack: '*'}
+  without: {pool: old}
+  regions: [eu, us]
+  clusters: c1
+  tolerates: [gpu, team=nlp]
+  together: {level: rack, required: false}
+  apart: [array, service, team=nlp, {of: canary, level: zone}]
+""")
+    assert job.where == Where(
+        labels=(
+            Selector("disk", ("nvme",)),
+            Selector("gen", ("h", "b")),
+            Selector("rack"),
+            Selector("pool", ("old",), without=True),
+        ),
+        regions=("eu", "us"),
+        clusters=("c1",),
+        tolerates=("gpu", "team=nlp"),
+        together=Together(Level.RACK, required=False),
+        apart=(
+            Apart("array"),
+            Apart("service"),
+            Apart("label", "team", "nlp"),
+            Apart("label", "canary", level=Level.ZONE),
+        ),
+    )
+    [near] = jobs("kind: Job\nname: a\ncommand: x\nwhere: {together: island}")
+    assert near.where == Where(together=Together(Level.ISLAND))
+
+
+@pytest.mark.parametrize(
+    ("where", "complaint"),
+    [
+        ("{together: shelf}", "where.together.level: 'shelf' is no domain: write one of node, island, rack, block"),
+        ("{together: {required: false}}", "where.together.level: is missing: add it"),
+        ("{labels: [a]}", "where.labels: a list is not a mapping: write label: value lines"),
+        ("{labels: {disk: 3}}", "where.labels: disk: 3 is not a name: write disk: value, a list of values, or '*'"),
+        ("{zones: []}", "where.zones: is an empty list: name at least one, or remove it"),
+        ("{tolerates: [1]}", "where.tolerates: 1 is not a name: write taints like gpu or team=nlp"),
+        ("{apart: [{of: '=x'}]}", "where.apart[0].of: '=x' names nobody: write array, service, or a label"),
+        ("{apart: [{of: array, level: 7}]}", "where.apart[0].level: 7 is no domain"),
+        ("{spot: maybe}", "where.spot: 'maybe' is neither true nor false: write one of them"),
+        ("{zone: a}", "where.zone: unknown key; did you mean zones?"),
+    ],
+)
+def test_what_is_wrong_with_where_is_said_with_its_path(where: str, complaint: str) -> None:
+    with pytest.raises(InvalidManifest) as refused:
+        jobs(f"kind: Job\nname: a\ncommand: x\nwhere: {where}")
+    assert complaint in str(refused.value.errors[0])
 
 
 def test_shares_of_a_device() -> None:

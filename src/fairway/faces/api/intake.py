@@ -174,7 +174,19 @@ class Intake:
             where = each.document.error(("request",), "").field
             text = f"{unfit}; ask for less, or queue it all the same with --force (allow_unfit)"
             batch.errors.append(Refused(text, where))
-        return unfit
+        return unfit or self._check_odd(each, job, wish, batch)
+
+    def _check_odd(self, each: Declared, job: Job, wish: Wish, batch: _Batch) -> str:
+        """Refuse what looks like a mistake; a warning for somebody who means it."""
+        assert isinstance(each.spec, JobSpec)
+        model = self._present.model
+        odd = self._fitting.odd(job, model.nodes(), model.pools(), model.policy().admission)
+        if not wish.allow_unfit:
+            for found in odd:
+                where = each.document.error(_loc(found.field, each.spec), "").field
+                text = f"{found.message}; if it is meant, submit it with --force (allow_unfit; rule {found.rule})"
+                batch.errors.append(Refused(text, where))
+        return "; ".join(map(str, odd))
 
     def _check_room(self, each: Declared, queue: QueueId, limit: int, batch: _Batch) -> None:
         assert isinstance(each.spec, JobSpec)
@@ -305,7 +317,10 @@ def _loc(path: str, spec: JobSpec) -> tuple[int | str, ...]:
     """Where a field of a job stands in its manifest."""
     if not spec.roles:
         path = path.removeprefix("roles[0].")
-    names = {"retry": "retries", "count": "workers", "min_count": "workers", "cpu_milli": "cpu", "memory_mib": "memory"}
+    names = {
+        "retry": "retries", "count": "workers", "min_count": "workers", "cpu_milli": "cpu", "memory_mib": "memory",
+        "gpu_milli": "gpus",
+    }  # fmt: skip
     steps: list[int | str] = []
     for step in path.replace("[", ".[").split("."):
         if step.startswith("["):

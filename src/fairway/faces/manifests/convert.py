@@ -19,6 +19,7 @@ from fairway.faces.manifests.schema import (
     WorkersSpec,
 )
 from fairway.faces.manifests.units import GpuCount, Moment
+from fairway.faces.manifests.where import where_of
 from fairway.model.facts import Fact, JobSubmitted, PolicySet, PoolSet, QueueSet, ServiceSet
 from fairway.model.ids import JobId, NodeId, PoolId, QueueId, ServiceId
 from fairway.model.job import ArrayIndex, Dependency, Job, Retry, Role
@@ -84,6 +85,7 @@ def jobs_of(spec: JobSpec, seq: int, now: Instant, caller: Caller, after: Sequen
         labels=tuple(sorted(spec.labels.items())),
         checkpoints=spec.checkpoints,
         after=tuple(after),
+        where=where_of(spec.where),
     )
     if spec.array is None:
         return [base]
@@ -151,6 +153,7 @@ def service_of(spec: ServiceSpec, caller: Caller) -> Service:
         command=_program(spec.command, spec.script),
         env=tuple(sorted(spec.env.items())),
         workdir=caller.folder(spec.workdir),
+        where=where_of(spec.where),
     )
 
 
@@ -172,10 +175,12 @@ def pool_of(spec: PoolSpec) -> Pool:
         gpus=shape.gpus,
         gpu_type=shape.accelerator,
         gpu_memory_mib=shape.gpu_memory,
-        topology=Topology(region=shape.region, zone=shape.zone),
+        topology=Topology(region=shape.region, zone=shape.zone, cluster=shape.cluster),
         lifecycle=shape.lifecycle,
         pool=PoolId(spec.name),
         hourly=MicroDollars(shape.hourly),
+        labels=tuple(sorted(shape.labels.items())),
+        taints=shape.taints,
     )
     return Pool(PoolId(spec.name), node, spec.min, spec.max)
 

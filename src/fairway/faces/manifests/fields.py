@@ -7,7 +7,7 @@ import re
 import shlex
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from fairway.faces.manifests import units
 from fairway.faces.manifests.units import GpuCount, Moment, said
@@ -23,6 +23,12 @@ MOST_GPUS = 4096
 MOST_AFTER = 1000
 
 _SHELL = re.compile(r"[|&;<>$`*?~(){}\n]")
+
+
+class Strict(BaseModel):
+    """Refuses what it does not know, and never changes."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class FieldError(ValueError):

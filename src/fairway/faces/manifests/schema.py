@@ -6,7 +6,7 @@ command: one task with one CPU, no GPU, and no limit on its memory, in the queue
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from fairway.faces.manifests.fields import (
     MOST_AFTER,
@@ -28,6 +28,7 @@ from fairway.faces.manifests.fields import (
     Name,
     QueuePath,
     Rank,
+    Strict,
     Tasks,
     TextMap,
     Time,
@@ -37,6 +38,7 @@ from fairway.faces.manifests.fields import (
 )
 from fairway.faces.manifests.policy import PolicySpec
 from fairway.faces.manifests.units import GpuCount, said
+from fairway.faces.manifests.where import Taints, WhereSpec
 from fairway.model.job import Priority
 from fairway.model.phases import Lifecycle
 from fairway.model.queue import Discipline
@@ -44,12 +46,6 @@ from fairway.model.time import MINUTE, SECOND, Duration, format_duration
 
 DEFAULT_QUEUE = "default"
 """Always exists."""
-
-
-class Strict(BaseModel):
-    """Refuses what it does not know, and never changes."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 def _accelerator(value: Any) -> Any:
@@ -269,6 +265,7 @@ class JobSpec(Strict):
     retries: Annotated[RetrySpec, BeforeValidator(_retries, json_schema_input_type=int | RetrySpec)] = RetrySpec()
     checkpoints: Flag = False
     labels: TextMap = Field(default_factory=dict)
+    where: WhereSpec = WhereSpec()
 
     @model_validator(mode="after")
     def _consistent(self) -> "JobSpec":
@@ -309,6 +306,7 @@ class ServiceSpec(Strict):
     script: str = ""
     env: TextMap = Field(default_factory=dict)
     workdir: str = ""
+    where: WhereSpec = WhereSpec()
 
     @model_validator(mode="after")
     def _consistent(self) -> "ServiceSpec":
@@ -356,6 +354,9 @@ class ShapeSpec(Strict):
     gpu_memory: Memory = 0
     region: str = ""
     zone: str = ""
+    cluster: str = ""
+    labels: TextMap = Field(default_factory=dict)
+    taints: Taints = ()
     lifecycle: Lifecycle = Lifecycle.ON_DEMAND
     hourly: Dollars = 0
 

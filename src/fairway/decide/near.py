@@ -1,0 +1,96 @@
+"""Which nodes a shape may use, and which domains of the fleet could hold all of it.
+
+All arrays are (N,), one entry per node row, unless said otherwise.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from fairway.decide import fit
+from fairway.model.where import Level, Together
+from fairway.state.columns import Bools, Ints
+from fairway.state.groups import Shape
+from fairway.state.places import LEVELS
+from fairway.state.snapshot import Snapshot, Trial
+
+
+def allowed(snap: Snapshot, shape: Shape, trial: Trial | None = None) -> Bools:
+    """Nodes that answer for what a shape asks of them, and are away from whom it keeps apart from; of those, only the
+    work that a ``trial`` knows of counts."""
+    places, height = snap.nodes.places, snap.nodes.height
+    able = places.allowed(shape.where, height)
+    if trial is None or not shape.where.apart:
+        return able
+    able = able.copy()
+    for apart in shape.where.apart:
+        rows = [*snap.nodes.company.rows(apart), *trial.company.rows(apart)]
+        if rows:
+            domains = places.domains(apart.level, height)
+            able &= ~np.isin(domains, domains[rows])
+    return able
+
+
+def rooms(snap: Snapshot, trial: Trial, shape: Shape, able: Bools, *, least: bool) -> list[tuple[Ints, int]]:
+    """(tasks that each node has room for, tasks wanted) of every role, each as if it were alone."""
+    capacity = fit.free_capacity(snap, trial, able)
+    return [
+        (fit.room(snap.nodes, capacity, request), minimum if least else count)
+        for request, count, minimum in shape.roles
+    ]
+
+
+MOST_TRIED = 8
+"""Domains of a level that a gang of several roles tries before it looks at wider ones."""
+
+
+def domains_to_try(
+    snap: Snapshot, trial: Trial, shape: Shape, able: Bools, together: Together, *, least: bool
+) -> Iterator[tuple[Level, str, Bools]]:
+    """(level, name, its nodes) of domains with room for every role by itself, the smallest level first and the tightest
+    of each first; wider ones than asked for only where that is a wish.
+
+    What may shrink is tried in full first; if no domain of the level asked for has room for that, where most fits.
+    """
+    full = rooms(snap, trial, shape, able, least=least)
+    some = rooms(snap, trial, shape, able, least=True) if shape.elastic and not least else full
+    for level in LEVELS[: LEVELS.index(together.level) + 1] if together.required else LEVELS:
+        yield from _holding(snap, full, level)  # the caller rolls back what did not fit: the rooms stay true
+        if level is together.level and some is not full:
+            yield from _holding(snap, some, level, roomiest=True)
+
+
+def _holding(
+    snap: Snapshot, wanted: list[tuple[Ints, int]], level: Level, *, roomiest: bool = False
+) -> Iterator[tuple[Level, str, Bools]]:
+    places = snap.nodes.places
+    domains, count = places.domains(level, snap.nodes.height), places.domain_count(level)
+    spare, able = np.zeros(count, np.int64), np.ones(count, np.bool_)
+    for room, tasks in wanted:
+        inside = sum_by(domains, room, count)
+        able &= inside >= tasks
+        spare += inside - tasks
+    found = np.flatnonzero(able)
+    first = np.full(count, len(domains), np.int64)
+    first[domains[::-1]] = np.arange(len(domains))[::-1]
+    order = np.lexsort((first[found], -spare[found] if roomiest else spare[found]))
+    for code in found[order][:MOST_TRIED].tolist():
+        yield level, places.domain_name(level, code), domains == code
+
+
+def most_room(snap: Snapshot, wanted: list[tuple[Ints, int]], level: Level) -> tuple[int, str]:
+    """(tasks that find room there, name) of the domain of a level with the most room for a job; the first of equals."""
+    places = snap.nodes.places
+    domains, count = places.domains(level, snap.nodes.height), places.domain_count(level)
+    placed = np.zeros(count, np.int64)
+    for room, tasks in wanted:
+        placed += np.minimum(sum_by(domains, room, count), tasks)
+    if not len(domains):
+        return 0, ""
+    best = int(domains[placed[domains].argmax()])
+    return int(placed[best]), places.domain_name(level, best)
+
+
+def sum_by(domains: Ints, values: Ints, count: int) -> Ints:
+    """(count,) the sum of values over each domain."""
+    return np.bincount(domains, weights=values, minlength=count).astype(np.int64)

@@ -1,0 +1,127 @@
+"""Where nodes stand and what they are called: an index of labels and domains, and which nodes each constraint allows.
+
+Everything here is derived from the nodes' specs and follows their changes: a node that comes or changes costs a step
+for each constraint in use, a constraint that is new one pass over columns of codes. ``model.where.permits`` is the
+plain twin.
+"""
+
+import numpy as np
+
+from fairway.model.node import Node
+from fairway.model.phases import Lifecycle
+from fairway.model.where import Level, Selector, Where, domain_of, labels_of, permits, tolerated
+from fairway.state.columns import Bools, Ints
+
+LEVELS: tuple[Level, ...] = tuple(Level)
+LEVEL_CODE: dict[Level, int] = {level: code for code, level in enumerate(LEVELS)}
+
+
+class _Column:
+    """One label, or one name of the topology, over all nodes: a code per row, -1 where a node has none."""
+
+    def __init__(self, rows: int) -> None:
+        self.codes: Ints = np.full(rows, -1, np.int64)
+        self.values: dict[str, int] = {}
+
+    def set(self, row: int, value: str | None) -> None:
+        """What a node has now."""
+        self.codes[row] = -1 if value is None else self.values.setdefault(value, len(self.values))
+
+    def among(self, values: tuple[str, ...]) -> Bools:
+        """(N,) whether each node has one of these."""
+        wanted = [self.values[value] for value in values if value in self.values]
+        return np.isin(self.codes, np.array(wanted, np.int64))
+
+    def grow(self, rows: int) -> None:
+        """Have space for so many nodes."""
+        self.codes = np.concatenate([self.codes, np.full(rows - len(self.codes), -1, np.int64)])
+
+
+class Places:
+    """A column per label and per level; rows are those of the node table."""
+
+    def __init__(self) -> None:
+        self._rows = 16
+        self._labels: dict[str, _Column] = {}
+        self._topology: dict[str, _Column] = {name: _Column(16) for name in ("region", "zone", "cluster")}
+        self._taints: dict[tuple[str, ...], int] = {}
+        self._taint: Ints = np.zeros(16, np.int64)
+        self._spot: Bools = np.zeros(16, np.bool_)
+        self._allowed: dict[Where, Bools] = {}
+        self.domain: Ints = np.zeros((len(LEVELS), 16), np.int64)
+        """(levels, N): code of the node's domain at each level."""
+        self.names: list[list[str]] = [[] for _ in LEVELS]
+        """What people call each domain, by level and code: ``rack r1``, or ``node n1`` where that stands alone."""
+        self._codes: list[dict[tuple[str, ...], int]] = [{} for _ in LEVELS]
+
+    def put(self, row: int, node: Node) -> None:
+        """Take over where a node stands, new or changed."""
+        while row >= self._rows:
+            self._grow()
+        labels = labels_of(node)
+        for key in labels.keys() - self._labels.keys():
+            self._labels[key] = _Column(self._rows)
+        for key, column in self._labels.items():
+            column.set(row, labels.get(key))
+        for key, column in self._topology.items():
+            column.set(row, getattr(node.topology, key))
+        self._taint[row] = self._taints.setdefault(node.taints, len(self._taints))
+        self._spot[row] = node.lifecycle is Lifecycle.SPOT
+        for index, level in enumerate(LEVELS):
+            key, codes = domain_of(node, level), self._codes[index]
+            code = codes.setdefault(key, len(codes))
+            if code == len(self.names[index]):
+                self.names[index].append(f"{'node' if key[1] == 'node' else level} {key[-1]}")
+            self.domain[index, row] = code
+        for where, allowed in self._allowed.items():
+            allowed[row] = permits(where, node)
+
+    def allowed(self, where: Where, height: int) -> Bools:
+        """(N,) which of the first ``height`` nodes are allowed; kept up to date, so not to be written."""
+        site = where.site
+        found = self._allowed.get(site)
+        if found is None:
+            found = self._allowed[site] = self._match(site)
+        return found[:height]
+
+    def domains(self, level: Level, height: int) -> Ints:
+        """(N,) the code of each node's domain at a level."""
+        return self.domain[LEVEL_CODE[level], :height]
+
+    def domain_name(self, level: Level, code: int) -> str:
+        """``rack r1``, or ``node n1`` where that stands alone."""
+        return self.names[LEVEL_CODE[level]][code]
+
+    def domain_count(self, level: Level) -> int:
+        """How many domains of a level there have ever been."""
+        return len(self.names[LEVEL_CODE[level]])
+
+    def _match(self, where: Where) -> Bools:
+        fine = np.array([all(tolerated(t, where.tolerates) for t in taints) for taints in self._taints], np.bool_)
+        ok = fine[self._taint] if len(fine) else np.ones(self._rows, np.bool_)
+        if not where.spot:
+            ok = ok & ~self._spot
+        for key, names in (("region", where.regions), ("zone", where.zones), ("cluster", where.clusters)):
+            if names:
+                ok = ok & self._topology[key].among(names)
+        for selector in where.labels:
+            ok = ok & self._selected(selector)
+        return ok
+
+    def _selected(self, selector: Selector) -> Bools:
+        column = self._labels.get(selector.key)
+        if column is None:
+            return np.full(self._rows, selector.without, np.bool_)
+        has = column.among(selector.values) if selector.values else column.codes >= 0
+        return has != selector.without
+
+    def _grow(self) -> None:
+        more = self._rows
+        self._rows += more
+        for column in (*self._labels.values(), *self._topology.values()):
+            column.grow(self._rows)
+        self._taint = np.concatenate([self._taint, np.zeros(more, np.int64)])
+        self._spot = np.concatenate([self._spot, np.zeros(more, np.bool_)])
+        self.domain = np.concatenate([self.domain, np.zeros((len(LEVELS), more), np.int64)], axis=1)
+        for where, allowed in self._allowed.items():
+            self._allowed[where] = np.concatenate([allowed, np.zeros(more, np.bool_)])
