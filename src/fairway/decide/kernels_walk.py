@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numba import njit  # type: ignore[import-untyped]
 
+from fairway.decide.kernels_share import refresh, turn
 from fairway.decide.marks import DONE, NO_ROOM, OVER_LIMIT, PLACED, REFUSED, SLOW
 from fairway.decide.search import BLOCK, MOST_IDLE
 from fairway.model.resources import WHOLE
@@ -262,45 +263,59 @@ def charge(queue: int, sums: Any, queues: Any) -> None:
 
 @njit(cache=True)
 def walk(
-    start: int, jobs: Any, shapes: Any, nodes: Any, blocks: Any, queues: Any, weights: Any, cap: int, marks: Any,
-    out: Any, answers: Any,
-) -> tuple[int, int]:  # fmt: skip
-    """Place jobs in order from ``start`` on, until one needs somebody else: (why it stopped, at which job).
+    at: int, last: int, turns: Any, jobs: Any, shapes: Any, nodes: Any, blocks: Any, queues: Any, weights: Any,
+    cap: int, marks: Any, out: Any, answers: Any,
+) -> tuple[int, int, int]:  # fmt: skip
+    """Place jobs, each when it is its turn, until one needs somebody else: (why it stopped, at which place in line, the
+    entrant to pass as ``last``, together with the next place).
 
-    ``jobs`` is (shape, queue, group, may preempt), (P,) each, in order. ``marks`` is what need not be tried again and
-    where in line it was first refused: (place of each shape without room (S,), place of each group over a limit (G,),
-    whether a group cannot preempt either (G,)); places are -1 until then. ``answers`` is (what became of each job (P,),
-    where its tasks end in ``out`` (P + 1,), the numbers of its first task (P, 4)).
+    ``turns`` is as ``kernel_share`` has it; ``jobs`` is (shape, queue, group, may preempt) in its order, (P,) each.
+    ``marks`` is what need not be tried again and where in line it was first refused: (place of each shape without room
+    (S,), place of each group over a limit (G,), whether a group cannot preempt either (G,)); places are -1 until then.
+    ``answers``, by place in line, is (which of ``jobs`` stands there (P,), what became of it (P,), where its tasks end
+    in ``out`` (P + 1,), the numbers of its first task (P, 4)).
     """
+    line, tree, quotas, heads, keys = turns
     shape_of, queue_of, group_of, preempts = jobs
     no_room, over, hopeless = marks
-    became, ends, numbers = answers
+    who, became, ends, numbers = answers
     level = np.zeros(len(blocks[2]), np.int64)
     sums, tasks, slow = shapes[5], shapes[2], shapes[6]
-    for j in range(start, len(shape_of)):
-        s, q, g = shape_of[j], queue_of[j], group_of[j]
-        urgent = preempts[j] and not hopeless[g]
-        ends[j + 1] = ends[j]
-        if over[g] >= 0:
-            became[j] = OVER_LIMIT
-            continue
-        if not slow[s] and over_limit(q, sums[s], queues) >= 0:
-            over[g] = j
-            became[j] = OVER_LIMIT
-            continue
-        if no_room[s] >= 0 and not urgent:
-            became[j] = NO_ROOM
-            continue
-        if slow[s]:
-            return SLOW, j
-        if no_room[s] < 0:
-            if place(s, shapes, nodes, blocks, weights, cap, level, out, ends[j], numbers[j]) == tasks[s]:
-                charge(q, sums[s], queues)
-                became[j] = PLACED
-                ends[j + 1] = ends[j] + tasks[s]
+    if last >= 0:
+        refresh(last, line, tree, quotas, heads, keys)
+    while True:
+        e = turn(line, tree, quotas, heads, keys)
+        if e < 0:
+            return DONE, at, e
+        first = True
+        while heads[0][e] < line[1][e]:
+            j = heads[0][e]
+            s, q, g = shape_of[j], queue_of[j], group_of[j]
+            urgent = preempts[j] and not hopeless[g]
+            refused = no_room[s] >= 0 and not urgent
+            if not (first or refused or over[g] >= 0):
+                break  # whoever is behind waits for a turn of its own, unless it is known to be in vain
+            first = False
+            who[at], ends[at + 1] = j, ends[at]
+            heads[0][e] += 1
+            at += 1
+            if over[g] < 0 and not slow[s] and over_limit(q, sums[s], queues) >= 0:
+                over[g] = at - 1
+            if over[g] >= 0:
+                became[at - 1] = OVER_LIMIT
                 continue
-            no_room[s] = j
-        became[j] = NO_ROOM
-        if urgent:
-            return REFUSED, j
-    return DONE, len(shape_of)
+            if not refused:
+                if slow[s]:
+                    return SLOW, at - 1, e
+                if no_room[s] < 0:
+                    start = ends[at]
+                    if place(s, shapes, nodes, blocks, weights, cap, level, out, start, numbers[at - 1]) == tasks[s]:
+                        charge(q, sums[s], queues)
+                        became[at - 1] = PLACED
+                        ends[at] += tasks[s]
+                        continue
+                    no_room[s] = at - 1
+            became[at - 1] = NO_ROOM
+            if urgent:
+                return REFUSED, at - 1, e
+        refresh(e, line, tree, quotas, heads, keys)

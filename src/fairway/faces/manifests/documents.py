@@ -59,7 +59,9 @@ def read_yaml(text: str, source: str) -> list[Document]:
     finally:
         loader.dispose()
     if not roots:
-        raise InvalidManifest([InvalidField(source, "holds no manifest: write kind: Job, Service, Queue, Pool or Policy")])
+        raise InvalidManifest(
+            [InvalidField(source, "holds no manifest: write kind: Job, Service, Queue, Pool or Policy")]
+        )
     return [_document(root, f"{source}[{index}]" if len(roots) > 1 else source) for index, root in enumerate(roots)]
 
 
