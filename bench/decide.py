@@ -132,7 +132,7 @@ def _believe(state: ClusterState, plan: Plan, now: int, running: list[AttemptId]
     """Apply a plan, and confirm every start; stops are confirmed as ended."""
     apply(state, Facts(Instant(now), (Ruled(plan),)))
     told: list[Fact] = []
-    for action in plan.actions:
+    for action in plan.each():
         if isinstance(action, Start):
             told.append(AttemptStarted(action.attempt, EXECUTOR, 1, Instant(now)))
             running.append(action.attempt)
@@ -142,7 +142,7 @@ def _believe(state: ClusterState, plan: Plan, now: int, running: list[AttemptId]
 
 
 def _counts(state: ClusterState, plan: Plan) -> tuple[int, int]:
-    sizes = [len(action.placement) for action in plan.actions if isinstance(action, Start)]
+    sizes = [len(action.placement) for action in plan.each() if isinstance(action, Start)]
     return sum(size == 1 for size in sizes), sum(size > 1 for size in sizes)
 
 

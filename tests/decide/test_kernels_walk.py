@@ -5,10 +5,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fairway.decide import walk_fast
 from fairway.decide.line import Line
 from fairway.decide.pipeline import decide
+from fairway.model.ids import JobId
 from fairway.model.job import PriorityClass, Role
-from fairway.model.plan import Placement, Start
+from fairway.model.plan import Placement, Start, Starts
 from fairway.model.policy import Policy
 from fairway.model.reasons import Placed
 from fairway.model.resources import Request
@@ -50,7 +52,7 @@ def rehearse(load: Loads, count: int = 1) -> Rehearsal:
     return it
 
 
-Outcome = tuple[list[tuple[int, Placement, Placed]], list[int], list[list[int]]]
+Outcome = tuple[dict[JobId, tuple[Placement, Placed]], list[int], list[list[int]]]
 
 
 def outcome(it: Rehearsal, *, fast: bool) -> Outcome:
@@ -62,7 +64,9 @@ def outcome(it: Rehearsal, *, fast: bool) -> Outcome:
     columns = [
         getattr(trial, name).tolist() for name in ("free", "device_free", "idle", "share_max", "gpu_free", "used")
     ]
-    return sorted(line.placed(), key=lambda found: found[0]), line.answers.tolist(), columns
+    found = {snap.jobs.id_of(int(line.rows[at])): (placement, reason) for at, placement, reason in line.placed()}
+    found |= {start.attempt.job: (start.placement, start.reason) for start in line.starts() or ()}
+    return found, line.answers.tolist(), columns
 
 
 @given(loads)
@@ -100,11 +104,13 @@ def test_a_gang_of_a_fast_and_a_slow_type_fills_the_fast_one_first_and_few_nodes
     assert it.where("j") == ("fast-1",) * 4 + ("fast-2",) * 2 + ("slow",)
 
 
-def test_a_search_of_a_large_cluster_ends_after_enough_nodes_and_stays_tight() -> None:
+def test_a_search_of_a_large_cluster_ends_after_enough_nodes_and_stays_tight(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(walk_fast, "ready", True)
     it = Rehearsal()
     it.nodes(*(a_node(f"n{i:04}", 8) for i in range(1_000)))
     it.tell(*(submitted(a_job(f"j{i}", a_request(1))) for i in range(80)))
     plan = decide(snapshot(it.state), it.policy)
-    starts = [action for action in plan.actions if isinstance(action, Start)]
+    assert any(isinstance(action, Starts) for action in plan.actions), "many are told as columns"
+    starts = [action for action in plan.each() if isinstance(action, Start)]
     assert len(starts) == 80
     assert len({task.node for start in starts for task in start.placement}) == 10, "ten nodes are filled"

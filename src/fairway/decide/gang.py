@@ -163,8 +163,8 @@ def _place_tasks(
             row = found.row
             if reason is None:
                 left = score.leftovers(snap, trial, request, np.array([row]))
-                shares = left[:, 0] / score.largest(snap)
-                reason = score.placed_reason(shares, float(score.best_fit(left, scale)[0]), found.candidates)
+                shares = (left[:, 0] / score.largest(snap)).round(4).tolist()
+                reason = score.placed_reason(shares, float(score.best_fit(left, scale)[0].round(4)), found.candidates)
             for _ in range(found.times):
                 devices = fit.pick_devices(trial.device_free[row], request, int(milli[row]))
                 share = int(milli[row]) if devices else 0

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from numba import njit  # type: ignore[import-untyped]
 
-from fairway.decide.kernels_share import refresh, turn
 from fairway.decide.marks import DONE, NO_ROOM, OVER_LIMIT, PLACED, REFUSED, SLOW
 from fairway.decide.search import BLOCK, MOST_IDLE
 from fairway.model.resources import WHOLE
@@ -19,19 +18,26 @@ from fairway.model.resources import WHOLE
 
 @njit(cache=True)
 def summarise(block: int, nodes: Any, blocks: Any) -> None:
-    """Recompute what a block offers.
+    """Recompute what a block of nodes offers, and the area of blocks it is in.
 
-    ``nodes`` is (placeable, free (N, 4), device_free (N, D), idle, share_max, gpu_free, gpu_type); ``blocks`` is
-    (mask (B, T) of the idle counts there are, share (B, T), flat (B, 4), all over placeable nodes).
+    ``nodes`` is (placeable, free (N, 4), device_free (N, D), idle, share_max, gpu_free, kind); ``blocks`` is
+    (mask (B, T) of the idle counts there are, share (B, T), flat (B, 4), all over placeable nodes), then the same three
+    of areas of ``BLOCK`` blocks each.
     """
-    placeable, free, _, idle, share_max, _, gpu_type = nodes
-    mask, share, flat = blocks
+    _summarise_block(block, nodes, blocks)
+    _summarise_area(block // BLOCK, blocks)
+
+
+@njit(cache=True)
+def _summarise_block(block: int, nodes: Any, blocks: Any) -> None:
+    placeable, free, _, idle, share_max, _, kinds = nodes
+    mask, share, flat = blocks[0], blocks[1], blocks[2]
     mask[block, :] = 0
     share[block, :] = 0
     flat[block, :] = -1
     for n in range(block * BLOCK, min((block + 1) * BLOCK, len(idle))):
         if placeable[n]:
-            kind = gpu_type[n]
+            kind = kinds[n]
             mask[block, kind] |= np.int64(1) << min(idle[n], MOST_IDLE)
             share[block, kind] = max(share[block, kind], share_max[n])
             for c in range(4):
@@ -39,104 +45,118 @@ def summarise(block: int, nodes: Any, blocks: Any) -> None:
 
 
 @njit(cache=True)
-def summarise_all(nodes: Any, blocks: Any) -> None:
-    """Recompute what every block offers."""
-    for block in range(len(blocks[2])):
-        summarise(block, nodes, blocks)
+def _summarise_area(area: int, blocks: Any) -> None:
+    mask, share, flat, area_mask, area_share, area_flat = blocks
+    area_mask[area, :] = 0
+    area_share[area, :] = 0
+    area_flat[area, :] = -1
+    for b in range(area * BLOCK, min((area + 1) * BLOCK, len(flat))):
+        for t in range(mask.shape[1]):
+            area_mask[area, t] |= mask[b, t]
+            area_share[area, t] = max(area_share[area, t], share[b, t])
+        for c in range(4):
+            area_flat[area, c] = max(area_flat[area, c], flat[b, c])
 
 
 @njit(cache=True)
-def _levels(flat: Any, whole: int, times: int, milli: Any, allowed: Any, blocks: Any, some: Any, level: Any) -> int:
-    """Write the fewest idle devices of each block with which its summary says a node may fit; returns the largest."""
-    mask, share, block_flat = blocks
-    highest = -1
-    for b in range(len(block_flat)):
-        level[b] = MOST_IDLE + 1
-        fits = some[b]
+def summarise_all(nodes: Any, blocks: Any) -> None:
+    """Recompute what every block offers."""
+    for block in range(len(blocks[2])):
+        _summarise_block(block, nodes, blocks)
+    for area in range(len(blocks[5])):
+        _summarise_area(area, blocks)
+
+
+@njit(cache=True)
+def _counts(
+    row: int, mask: Any, share: Any, flats: Any, flat: Any, whole: int, times: int, milli: Any, allowed: Any
+) -> Any:
+    """The idle counts, as a bit mask, of nodes that may fit somewhere in a block or an area; 0 for none."""
+    for c in range(4):
+        if flat[c] > 0 and flats[row, c] < flat[c] * times:
+            return np.int64(0)
+    have = np.int64(0)
+    for t in range(len(allowed)):
+        if allowed[t] and (milli[t] == 0 or share[row, t] >= milli[t]):
+            have |= mask[row, t]
+    if milli[0] == 0:
+        have = (have >> whole) << whole
+    return have
+
+
+@njit(cache=True)
+def _best_of(
+    block: int, flat: Any, whole: int, times: int, milli: Any, allowed: Any, ours: Any, nodes: Any, scale: Any,
+    so_far: Any,
+) -> Any:  # fmt: skip
+    """``so_far`` (best node or -1, its score, nodes that fit and were compared) with the nodes of a block looked at."""
+    placeable, free, _, idle, share_max, gpu_free, kinds = nodes
+    best, best_score, seen = so_far
+    for n in range(block * BLOCK, min((block + 1) * BLOCK, len(idle))):
+        kind = kinds[n]
+        if not placeable[n] or not ours[n] or not allowed[kind]:
+            continue
+        taken = milli[kind] if milli[kind] else whole * WHOLE
+        short = share_max[n] < taken if milli[kind] else idle[n] < whole
         for c in range(4):
-            if flat[c] > 0 and block_flat[b, c] < flat[c] * times:
-                fits = False
-                break
-        if not fits:
+            short |= flat[c] > 0 and free[n, c] < flat[c] * times
+        if short:
             continue
-        have = np.int64(0)
-        for t in range(len(allowed)):
-            if allowed[t] and (milli[t] == 0 or share[b, t] >= milli[t]):
-                have |= mask[b, t]
-        if milli[0] == 0:
-            have = (have >> whole) << whole
-        if have == 0:
-            continue
-        low = 0
-        while (have >> low) & 1 == 0:
-            low += 1
-        level[b] = low
-        highest = max(highest, low)
-    return highest
+        left = (
+            scale[0] * (gpu_free[n] - taken)
+            + scale[1] * (free[n, 1] - flat[1] * times)
+            + scale[2] * (free[n, 0] - flat[0] * times)
+        )
+        seen += 1
+        if left < best_score or (left == best_score and n < best):
+            best, best_score = n, left
+    return best, best_score, seen
 
 
 @njit(cache=True)
 def search(
-    flat: Any,
-    gpus: int,
-    times: int,
-    milli: Any,
-    allowed: Any,
-    able: Any,
-    nodes: Any,
-    blocks: Any,
-    weights: Any,
-    cap: int,
-    level: Any,
-    seen_out: Any,
-) -> int:
-    """The node with the least left over after ``times`` tasks of ``flat`` (4,) and ``gpus`` devices; -1 for none.
+    flat: Any, gpus: int, times: int, milli: Any, allowed: Any, able: Any, nodes: Any, blocks: Any, scale: Any, cap: int
+) -> Any:
+    """(node, nodes compared): the node with the least left over after ``times`` tasks of ``flat`` (4,) and ``gpus``
+    devices; -1 for none.
 
-    ``milli`` (T,) is what a task takes of one device of each type, 0 for whole devices; ``allowed`` (T,) are the types
-    to look at, ``able`` ((N,), (B,)) the nodes that will do, and whether a block has any. ``weights`` is (per free
-    milli-GPU, per MiB, per milli-CPU). ``level`` (B,) is scratch; ``seen_out`` (1,) gets how many nodes that fit were
-    compared.
+    ``milli`` (T,) is what a task takes of one device of each kind, 0 for whole devices; ``allowed`` (T,) are the kinds
+    to look at, ``able`` ((N,), (B,)) the nodes that will do, and whether a block has any. ``scale`` is what a
+    milli-GPU, a MiB and a milli-CPU left over count. Blocks are looked at by the fewest idle devices with which a node
+    in them may fit, until ``cap`` nodes have been compared or no better can come.
     """
-    placeable, free, _, idle, share_max, gpu_free, gpu_type = nodes
-    whole = gpus * times
+    mask, share, flats, area_mask, area_share, area_flats = blocks
     ours, some = able
-    highest = _levels(flat, whole, times, milli, allowed, blocks, some, level)
-    best, best_score, seen = -1, 1e300, 0
-    for wanted in range(highest + 1):
-        if milli[0] == 0 and best >= 0 and weights[0] * WHOLE * (wanted - whole) > best_score:
+    whole = gpus * times
+    any_have = np.int64(0)
+    for a in range(len(area_flats)):
+        any_have |= _counts(a, area_mask, area_share, area_flats, flat, whole, times, milli, allowed)
+    so_far = (-1, 1e300, 0)
+    wanted = 0
+    while any_have >> wanted:
+        if not (any_have >> wanted) & 1:
+            wanted += 1
+            continue
+        if milli[0] == 0 and so_far[0] >= 0 and scale[0] * WHOLE * (wanted - whole) > so_far[1]:
             break
-        for b in range(len(level)):
-            if level[b] != wanted:
+        for a in range(len(area_flats)):
+            have = _counts(a, area_mask, area_share, area_flats, flat, whole, times, milli, allowed)
+            if not (have >> wanted) & 1:
                 continue
-            for n in range(b * BLOCK, min((b + 1) * BLOCK, len(idle))):
-                kind = gpu_type[n]
-                if not placeable[n] or not ours[n] or not allowed[kind]:
-                    continue
-                taken = milli[kind] if milli[kind] else whole * WHOLE
-                short = share_max[n] < taken if milli[kind] else idle[n] < whole
-                for c in range(4):
-                    short |= flat[c] > 0 and free[n, c] < flat[c] * times
-                if short:
-                    continue
-                left = (
-                    weights[0] * (gpu_free[n] - taken)
-                    + weights[1] * (free[n, 1] - flat[1] * times)
-                    + weights[2] * (free[n, 0] - flat[0] * times)
-                )
-                seen += 1
-                if left < best_score or (left == best_score and n < best):
-                    best, best_score = n, left
-            if seen >= cap:
-                break
-        if seen >= cap:
-            break
-    seen_out[0] = seen
-    return best
+            for b in range(a * BLOCK, min((a + 1) * BLOCK, len(flats))):
+                have = _counts(b, mask, share, flats, flat, whole, times, milli, allowed)
+                # Only where this is the lowest count there is: with a higher one the block has had its turn.
+                if some[b] and (have >> wanted) & 1 and have & ((np.int64(1) << wanted) - 1) == 0:
+                    so_far = _best_of(b, flat, whole, times, milli, allowed, ours, nodes, scale, so_far)
+                    if so_far[2] >= cap:
+                        return so_far[0], so_far[2]
+        wanted += 1
+    return so_far[0], so_far[2]
 
 
 @njit(cache=True)
-def put(n: int, flat: Any, gpus: int, milli: int, nodes: Any, blocks: Any) -> Any:
-    """Take one task off node ``n``; returns the devices it gets as a bit mask. It must fit."""
+def put(n: int, flat: Any, gpus: int, milli: int, nodes: Any) -> Any:
+    """Take one task off node ``n``; returns its devices as a bit mask. It must fit; its block is not summarised."""
     free, device_free = nodes[1], nodes[2]
     for c in range(4):
         free[n, c] -= flat[c]
@@ -157,7 +177,6 @@ def put(n: int, flat: Any, gpus: int, milli: int, nodes: Any, blocks: Any) -> An
                 wanted -= 1
     if gpus:
         _sum_up(n, nodes)
-    summarise(n // BLOCK, nodes, blocks)
     return devices
 
 
@@ -187,9 +206,28 @@ def _sum_up(n: int, nodes: Any) -> None:
 
 
 @njit(cache=True)
-def place(
-    shape: int, shapes: Any, nodes: Any, blocks: Any, weights: Any, cap: int, level: Any, out: Any, at: int, why: Any
-) -> int:
+def _tell(n: int, nodes: Any, seen: float, why: Any) -> None:
+    """Write what node ``n`` has left of milli-GPUs, MiB and milli-CPU, and how many nodes were compared."""
+    why[0], why[1], why[2], why[3] = nodes[5][n], nodes[1][n, 1], nodes[1][n, 0], seen
+
+
+@njit(cache=True)
+def place_again(n: int, shape: int, shapes: Any, nodes: Any, out: Any, at: int, seen: float, why: Any) -> bool:
+    """One more task on the node that was the best for the one before, if it fits: no other can have become better."""
+    flat, gpus, milli = shapes[0][shape], shapes[1][shape], shapes[3][shape][nodes[6][n]]
+    if gpus and (nodes[4][n] < milli if milli else nodes[3][n] < gpus):
+        return False
+    for c in range(4):
+        if flat[c] > 0 and nodes[1][n, c] < flat[c]:
+            return False
+    out[0][at], out[1][at] = n, put(n, flat, gpus, milli, nodes)
+    out[2][at] = milli if milli else (WHOLE if gpus else 0)
+    _tell(n, nodes, seen, why)
+    return True
+
+
+@njit(cache=True)
+def place(shape: int, shapes: Any, nodes: Any, blocks: Any, scale: Any, cap: int, out: Any, at: int, why: Any) -> int:
     """All tasks of one shape, or none: how many were placed. ``out`` is (node, devices, milli) of tasks from ``at`` on.
 
     Many tasks go to the fastest type first, and there to as few nodes as can take them. ``shapes`` is (flat (S, 4),
@@ -197,7 +235,6 @@ def place(
     block has any (W, B)). ``why`` (4,) gets what the first node had left of milli-GPUs, MiB and milli-CPU, and how many
     nodes were compared.
     """
-    seen = np.zeros(1, np.int64)
     flats, all_gpus, all_tasks, all_milli, speeds, _, _, site, masks, some = shapes
     able = (masks[site[shape]], some[site[shape]])
     flat, gpus, tasks, milli, speed = flats[shape], all_gpus[shape], all_tasks[shape], all_milli[shape], speeds[shape]
@@ -212,18 +249,19 @@ def place(
         times = min(tasks, max(per_node, 1))
         while placed < tasks and times > 0:
             times = min(times, tasks - placed)
-            n = search(flat, gpus, times, milli, allowed, able, nodes, blocks, weights, cap, level, seen)
+            n, seen = search(flat, gpus, times, milli, allowed, able, nodes, blocks, scale, cap)
             if n < 0:
                 times -= 1
                 continue
             for _ in range(times):
                 share = milli[nodes[6][n]]
-                out_devices[at + placed] = put(n, flat, gpus, share, nodes, blocks)
+                out_devices[at + placed] = put(n, flat, gpus, share, nodes)
                 out_node[at + placed] = n
                 out_milli[at + placed] = share if shared else (WHOLE if gpus else 0)
                 placed += 1
                 if placed == 1:
-                    why[0], why[1], why[2], why[3] = nodes[5][n], nodes[1][n, 1], nodes[1][n, 0], seen[0]
+                    _tell(n, nodes, seen, why)
+            summarise(n // BLOCK, nodes, blocks)
         slower = 0.0
         for t in range(len(speed)):
             if slower < speed[t] < tier:
@@ -263,59 +301,66 @@ def charge(queue: int, sums: Any, queues: Any) -> None:
 
 @njit(cache=True)
 def walk(
-    at: int, last: int, turns: Any, jobs: Any, shapes: Any, nodes: Any, blocks: Any, queues: Any, weights: Any,
-    cap: int, marks: Any, out: Any, answers: Any,
-) -> tuple[int, int, int]:  # fmt: skip
-    """Place jobs, each when it is its turn, until one needs somebody else: (why it stopped, at which place in line, the
-    entrant to pass as ``last``, together with the next place).
+    start: int, jobs: Any, shapes: Any, nodes: Any, blocks: Any, queues: Any, scale: Any, cap: int, marks: Any,
+    out: Any, answers: Any,
+) -> tuple[int, int]:  # fmt: skip
+    """Place jobs in order from ``start`` on, until one needs somebody else: (why it stopped, at which job).
 
-    ``turns`` is as ``kernel_share`` has it; ``jobs`` is (shape, queue, group, may preempt) in its order, (P,) each.
-    ``marks`` is what need not be tried again and where in line it was first refused: (place of each shape without room
-    (S,), place of each group over a limit (G,), whether a group cannot preempt either (G,)); places are -1 until then.
-    ``answers``, by place in line, is (which of ``jobs`` stands there (P,), what became of it (P,), where its tasks end
-    in ``out`` (P + 1,), the numbers of its first task (P, 4)).
+    ``jobs`` is (shape, queue, group, may preempt), (P,) each, in order. ``marks`` is what need not be tried again and
+    where in line it was first refused: (place of each shape without room (S,), place of each group over a limit (G,),
+    whether a group cannot preempt either (G,)); places are -1 until then. ``answers`` is (what became of each job (P,),
+    where its tasks end in ``out`` (P + 1,), the numbers of its first task (P, 4)).
     """
-    line, tree, quotas, heads, keys = turns
     shape_of, queue_of, group_of, preempts = jobs
     no_room, over, hopeless = marks
-    who, became, ends, numbers = answers
-    level = np.zeros(len(blocks[2]), np.int64)
+    became, ends, numbers = answers
     sums, tasks, slow = shapes[5], shapes[2], shapes[6]
-    if last >= 0:
-        refresh(last, line, tree, quotas, heads, keys)
-    while True:
-        e = turn(line, tree, quotas, heads, keys)
-        if e < 0:
-            return DONE, at, e
-        first = True
-        while heads[0][e] < line[1][e]:
-            j = heads[0][e]
-            s, q, g = shape_of[j], queue_of[j], group_of[j]
-            urgent = preempts[j] and not hopeless[g]
-            refused = no_room[s] >= 0 and not urgent
-            if not (first or refused or over[g] >= 0):
-                break  # whoever is behind waits for a turn of its own, unless it is known to be in vain
-            first = False
-            who[at], ends[at + 1] = j, ends[at]
-            heads[0][e] += 1
-            at += 1
-            if over[g] < 0 and not slow[s] and over_limit(q, sums[s], queues) >= 0:
-                over[g] = at - 1
-            if over[g] >= 0:
-                became[at - 1] = OVER_LIMIT
-                continue
-            if not refused:
-                if slow[s]:
-                    return SLOW, at - 1, e
-                if no_room[s] < 0:
-                    start = ends[at]
-                    if place(s, shapes, nodes, blocks, weights, cap, level, out, start, numbers[at - 1]) == tasks[s]:
-                        charge(q, sums[s], queues)
-                        became[at - 1] = PLACED
-                        ends[at] += tasks[s]
-                        continue
-                    no_room[s] = at - 1
-            became[at - 1] = NO_ROOM
+    last = -1  # place in line of the job placed just before, when it has one task
+    for j in range(start, len(shape_of)):
+        s, q, g = shape_of[j], queue_of[j], group_of[j]
+        urgent = preempts[j] and not hopeless[g]
+        ends[j + 1] = ends[j]
+        if over[g] >= 0:
+            became[j] = OVER_LIMIT
+        elif not slow[s] and over_limit(q, sums[s], queues) >= 0:
+            over[g], became[j] = j, OVER_LIMIT
+        elif no_room[s] >= 0 and not urgent:
+            became[j] = NO_ROOM
+        elif slow[s]:
+            _catch_up(last, ends, nodes, blocks, out)
+            return SLOW, j
+        elif no_room[s] < 0 and _place_next(j, last, shape_of, shapes, nodes, blocks, scale, cap, out, ends, numbers):
+            charge(q, sums[s], queues)
+            became[j], ends[j + 1] = PLACED, ends[j] + tasks[s]
+            last = j if tasks[s] == 1 else -1
+        else:
+            if no_room[s] < 0:
+                no_room[s], last = j, -1
+            became[j] = NO_ROOM
             if urgent:
-                return REFUSED, at - 1, e
-        refresh(e, line, tree, quotas, heads, keys)
+                _catch_up(last, ends, nodes, blocks, out)
+                return REFUSED, j
+    return DONE, len(shape_of)
+
+
+@njit(cache=True)
+def _place_next(
+    j: int, last: int, shape_of: Any, shapes: Any, nodes: Any, blocks: Any, scale: Any, cap: int, out: Any, ends: Any,
+    numbers: Any,
+) -> bool:  # fmt: skip
+    """Place job ``j``: where the one just before went, if they are equal and it still fits there, else by a search."""
+    s = shape_of[j]
+    if last >= 0:
+        if s == shape_of[last] and place_again(
+            out[0][ends[last]], s, shapes, nodes, out, ends[j], numbers[last, 3], numbers[j]
+        ):
+            return True
+        _catch_up(last, ends, nodes, blocks, out)
+    return place(s, shapes, nodes, blocks, scale, cap, out, ends[j], numbers[j]) == shapes[2][s]
+
+
+@njit(cache=True)
+def _catch_up(last: int, ends: Any, nodes: Any, blocks: Any, out: Any) -> None:
+    """Summarise the block that the job at ``last`` was placed in, which waits for the next search."""
+    if last >= 0:
+        summarise(out[0][ends[last]] // BLOCK, nodes, blocks)

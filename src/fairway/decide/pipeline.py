@@ -106,6 +106,9 @@ def place_in_order(cycle: Cycle) -> None:
             line.refuse(at, over_limit(cycle.snap, cycle.trial, group.queue, group.shape.least_sums) is not None)
     if cycle.snap.groups.shapes.apart.any():
         line.tell_company(cycle.trial.company, len(line))
+    many = line.starts()
+    if many:
+        cycle.actions.append(many)
     for at, placement, reason in line.placed():
         said[at] = [_start(cycle, int(line.rows[at]), placement, reason)]
     for at, refusal in refusals(cycle.snap, cycle.trial, line):

@@ -3,6 +3,8 @@
 A score is a pure function of a trial; the smallest wins, and ties go to the first row.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from fairway.decide.fit import milli_per_device
@@ -40,10 +42,8 @@ def best_fit(left: Floats, scale: Floats) -> Floats:
     return scale[0] * left[0] + scale[1] * left[1] + scale[2] * left[2]
 
 
-def placed_reason(shares: Floats, score: float, candidates: int) -> Placed:
-    """The reason of a placement: ``shares`` (3,) of the largest node's GPUs, memory and CPU that it leaves over."""
-    parts = tuple((name, round(float(share), 4)) for name, share in zip(_PARTS, shares, strict=True))
-    return Placed("best_fit", round(float(score), 4), parts, candidates)
-
-
-_PARTS = ("gpu", "memory", "cpu")
+def placed_reason(shares: Sequence[float], score: float, candidates: int) -> Placed:
+    """The reason of a placement: ``shares`` (3,) of the largest node's GPUs, memory and CPU that it leaves over. All
+    rounded to four digits."""
+    gpu, memory, cpu = shares
+    return Placed("best_fit", score, (("gpu", gpu), ("memory", memory), ("cpu", cpu)), candidates)

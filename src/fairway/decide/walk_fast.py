@@ -5,16 +5,15 @@ calls ``warm.warm`` in the background when it starts. Until then, and for a few 
 plainly: both walks place every job alike.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from functools import lru_cache
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fairway.decide import score, share
+from fairway.decide import score
 from fairway.decide.marks import DONE
 from fairway.decide.search import BLOCK, LOOK_AT
-from fairway.model.plan import Placement, TaskPlacement
+from fairway.model.plan import Placement, Starts, TaskPlacement, devices_of
 from fairway.model.policy import Policy
 from fairway.model.reasons import Placed
 from fairway.state.columns import Bools, Floats, Ints
@@ -25,6 +24,8 @@ if TYPE_CHECKING:
 
 WORTH_IT = 8
 """Jobs in line from which on the kernel is faster than walking plainly, once it is loaded."""
+MANY = 64
+"""Starts of one task from which on a plan has them as columns."""
 WORTH_LOADING = 20_000
 """Jobs in line from which on it is faster even if it has to be loaded first."""
 
@@ -61,41 +62,68 @@ class Columns:
         self._whys: Floats = np.zeros((len(rows), 4), np.float64)
 
     def walk(
-        self, turns: share.Columns, jobs: tuple[Ints, Ints, Bools], marks: tuple[Ints, Ints, Bools], answers: Ints,
-        stand: Callable[[int, Ints], None],
-    ) -> Iterator[tuple[int, int]]:  # fmt: skip
-        """As ``Line.walk``. ``jobs`` is (shape, group, may preempt), (P,) each; ``marks`` and ``answers`` the line's;
-        ``stand`` is told which jobs have had their turns since a place in line."""
-        from fairway.decide import kernels_share, kernels_walk
+        self, jobs: tuple[Ints, Ints, Bools], marks: tuple[Ints, Ints, Bools], answers: Ints
+    ) -> Iterator[tuple[int, int]]:
+        """As ``Line.walk``. ``jobs`` is (shape, group, may preempt), (P,) each; ``marks`` and ``answers`` the
+        line's."""
+        from fairway.decide import kernels_walk as kernel
 
         shapes, groups, urgent = jobs
         tasks = int(self._shapes[2][shapes].sum())
         self._out = (np.zeros(tasks, np.int64), np.zeros(tasks, np.int64), np.zeros(tasks, np.int64))
-        nodes, blocks = self._nodes(), self._blocks(kernels_walk)
+        nodes, blocks = self._nodes(), self._blocks(kernel)
         snap, trial = self._snap, self._trial
         queues = (snap.queues.path, trial.used, snap.queues.limit[: len(trial.used)])
-        scale, done, last = score.scale(snap, self._policy.weights), 0, -1
-        columns, who = (shapes, snap.jobs.queue[self._rows], groups, urgent), np.zeros(len(shapes), np.int64)
+        scale, at = score.scale(snap, self._policy.weights), 0
+        columns = (shapes, snap.jobs.queue[self._rows], groups, urgent)
         trial.touched.clear()
-        kernels_share.build(*turns)
         while True:
-            why, at, last = kernels_walk.walk(
-                done, last, turns, columns, self._shapes, nodes, blocks, queues, scale, LOOK_AT, marks, self._out,
-                (who, answers, self._ends, self._whys),
+            why, at = kernel.walk(
+                at, columns, self._shapes, nodes, blocks, queues, scale, LOOK_AT, marks, self._out,
+                (answers, self._ends, self._whys),
             )  # fmt: skip
-            upto = at + (why != DONE)
-            stand(done, who[done:upto])
-            done = upto
             if why == DONE:
                 return
             yield why, at
             for row in trial.touched:
-                kernels_walk.summarise(row // BLOCK, nodes, blocks)
+                kernel.summarise(row // BLOCK, nodes, blocks)
             trial.touched.clear()
+            at += 1
 
     def nodes_of(self, at: int) -> list[int]:
         """Rows of the nodes where the kernel has placed the job at ``at``, task by task."""
         return [] if self._out is None else self._out[0][self._ends[at] : self._ends[at + 1]].tolist()
+
+    def starts(self, places: Ints) -> Starts | None:
+        """The jobs of one task among ``places``, where the kernel has placed them, when they are many."""
+        if self._out is None or len(places) < MANY:
+            return None
+        jobs = self._snap.jobs
+        rows, at = self._rows[places], self._ends[places]
+        scores, left, seen = self._reasons(places)
+        node, devices, milli = (column[at].tolist() for column in self._out)
+        return Starts(
+            tuple(map(jobs.id_of, rows.tolist())),
+            tuple((jobs.attempt[rows] + 1).tolist()),
+            tuple(map(self._snap.nodes.id_of, node)),
+            tuple(devices),
+            tuple(milli),
+            "best_fit",
+            tuple(scores),
+            (tuple(left[:, 0].tolist()), tuple(left[:, 1].tolist()), tuple(left[:, 2].tolist())),
+            tuple(seen),
+        )
+
+    def single(self, places: Ints) -> Bools:
+        """(P,) which of the jobs at ``places`` have one task."""
+        return self._ends[places + 1] - self._ends[places] == 1
+
+    def _reasons(self, places: Ints) -> tuple[list[float], Floats, list[int]]:
+        """(scores, what is left over (P, 3), nodes compared) of jobs that were placed."""
+        whys = self._whys[places]
+        scores = score.best_fit(whys.T, score.scale(self._snap, self._policy.weights)).round(4).tolist()
+        left = (whys[:, :3] / score.largest(self._snap)).round(4)
+        return scores, left, whys[:, 3].astype(np.int64).tolist()
 
     def placed(self, places: Ints) -> Iterator[tuple[int, Placement, Placed]]:
         """(place in line, placement, reason) of the jobs at ``places``, which the kernel has placed."""
@@ -105,17 +133,17 @@ class Columns:
         tasks = int(self._ends[places[-1] + 1])
         node, devices, milli = (column[:tasks].tolist() for column in self._out)
         firsts, lasts = self._ends[places].tolist(), self._ends[places + 1].tolist()
-        scale = score.scale(self._snap, self._policy.weights)
-        whys = self._whys[places]
-        scores = score.best_fit(whys.T, scale).tolist()
-        shares = (whys[:, :3] / score.largest(self._snap)).tolist()
-        for at, first, last, left, worth, seen in zip(
-            places.tolist(), firsts, lasts, shares, scores, whys[:, 3].tolist(), strict=True
-        ):
+        scores, left, seen = self._reasons(places)
+        shares = left.tolist()
+        for index, at in enumerate(places.tolist()):
+            first, last = firsts[index], lasts[index]
             placement = tuple(
-                TaskPlacement(k - first, 0, id_of(node[k]), _devices(devices[k]), milli[k]) for k in range(first, last)
+                [
+                    TaskPlacement(k - first, 0, id_of(node[k]), devices_of(devices[k]), milli[k])
+                    for k in range(first, last)
+                ]
             )
-            yield at, placement, score.placed_reason(left, worth, int(seen))
+            yield at, placement, score.placed_reason(shares[index], scores[index], seen[index])
 
     def _masks(self) -> tuple[Bools, Bools]:
         """The nodes that will do, by site, (W, N), and whether a block has any, (W, B)."""
@@ -133,18 +161,13 @@ class Columns:
             nodes.kind[:height],
         )  # fmt: skip
 
-    def _blocks(self, kernel: Any) -> tuple[Ints, Ints, Ints]:
-        count, kinds = -(-self._snap.nodes.height // BLOCK), max(len(self._snap.nodes.kinds), 1)
-        blocks = (
-            np.zeros((count, kinds), np.int64),
-            np.zeros((count, kinds), np.int64),
-            np.zeros((count, 4), np.int64),
+    def _blocks(self, kernel: Any) -> tuple[Ints, ...]:
+        blocks = -(-self._snap.nodes.height // BLOCK)
+        kinds = max(len(self._snap.nodes.kinds), 1)
+        summaries = tuple(
+            np.zeros((rows, columns), np.int64)
+            for rows in (blocks, -(-blocks // BLOCK))
+            for columns in (kinds, kinds, 4)
         )
-        kernel.summarise_all(self._nodes(), blocks)
-        return blocks
-
-
-@lru_cache(maxsize=65_536)
-def _devices(mask: int) -> tuple[int, ...]:
-    """The bits of a mask, lowest first."""
-    return tuple(bit for bit in range(mask.bit_length()) if mask >> bit & 1)
+        kernel.summarise_all(self._nodes(), summaries)
+        return summaries

@@ -64,7 +64,7 @@ class Loop:
             seen = replace(seen, now=now)
         plan = self.world.accept(self.decide(seen, state.policy))
         if plan:
-            self._remember(Facts(now, (Ruled(plan),)), len(plan.actions))
+            self._remember(Facts(now, (Ruled(plan),)), plan.size)
         if self.seq != before:
             self.journal.commit()
         self.world.send(self.reconciler.commands(state, now))

@@ -1,6 +1,8 @@
 """What one decision wants: actions, each with its reason. A plan says *what*; ``apply`` makes it an intent."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 from fairway.model.ids import AttemptId, JobId, NodeId, QueueId
 from fairway.model.phases import Cause
@@ -30,6 +32,41 @@ class Start:
     attempt: AttemptId
     placement: Placement
     reason: Placed
+
+
+@dataclass(frozen=True, slots=True)
+class Starts:
+    """Many starts of one task each, as columns of equal length: what a ``Start`` of each says, sooner made.
+
+    ``devices`` are bit masks; ``left`` is three columns, what is left over of GPUs, memory and CPU.
+    """
+
+    jobs: tuple[JobId, ...]
+    attempts: tuple[int, ...]
+    nodes: tuple[NodeId, ...]
+    devices: tuple[int, ...]
+    gpu_milli: tuple[int, ...]
+    policy: str
+    scores: tuple[float, ...]
+    left: tuple[tuple[float, ...], tuple[float, ...], tuple[float, ...]]
+    candidates: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return len(self.jobs)
+
+    def __iter__(self) -> Iterator[Start]:
+        tasks = zip(self.jobs, self.attempts, self.nodes, self.devices, self.gpu_milli, strict=True)
+        whys = zip(self.scores, *self.left, self.candidates, strict=True)
+        for (job, n, node, mask, milli), (score, gpu, memory, cpu, candidates) in zip(tasks, whys, strict=True):
+            placement = (TaskPlacement(0, 0, node, devices_of(mask), milli),)
+            left = (("gpu", gpu), ("memory", memory), ("cpu", cpu))
+            yield Start(AttemptId(job, n), placement, Placed(self.policy, score, left, candidates))
+
+
+@lru_cache(maxsize=65_536)
+def devices_of(mask: int) -> tuple[int, ...]:
+    """The bits of a mask of devices, lowest first."""
+    return tuple(bit for bit in range(mask.bit_length()) if mask >> bit & 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +113,7 @@ class Review:
     at: Instant
 
 
-Action = Start | Stop | Hold | Release | Unplaced | Review
+Action = Start | Starts | Stop | Hold | Release | Unplaced | Review
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +126,19 @@ class Plan:
 
     actions: tuple[Action, ...] = ()
     tried: bool = False
+
+    def each(self) -> Iterator[Start | Stop | Hold | Release | Unplaced | Review]:
+        """Every action, those in columns one by one."""
+        for action in self.actions:
+            if isinstance(action, Starts):
+                yield from action
+            else:
+                yield action
+
+    @property
+    def size(self) -> int:
+        """How many actions there are in all."""
+        return sum(len(action) if isinstance(action, Starts) else 1 for action in self.actions)
 
     def __bool__(self) -> bool:
         return self.tried or bool(self.actions)

@@ -224,7 +224,7 @@ def over_limit(state: ClusterState) -> set[QueueId]:
 
 def effects(plan: Plan) -> list[Action]:
     """The actions of a plan that change something: all but refusals, and notes of when to look again."""
-    return [action for action in plan.actions if not isinstance(action, Unplaced | Review)]
+    return [action for action in plan.each() if not isinstance(action, Unplaced | Review)]
 
 
 def _capacity(state: ClusterState, shrunk: set[NodeId]) -> list[str]:

@@ -3,7 +3,7 @@
 A scenario is a text file of blocks. The first sets the scene, one thing to a line::
 
     ## a critical job takes the room of the one that loses least
-    queues   prod gpus=16                   a queue and what it may use; borrow=8 (or any) weight=2 discipline=las
+    queues   prod gpus=16                   a queue and what it may use; borrow=8 discipline=las
     policy   max_victims=4 weights.gpu=0.5  what is not at its default, written as in a manifest
     nodes    n1..n2 8xH100 cpu=64           one or many; also memory= gpumem= disk= net= executor= cordoned lost
     running  dev/j1 8 on n1 priority=low started=2h-ago checkpoint=40m-ago
@@ -165,7 +165,7 @@ class Stage:
         plan = self.decide()
         asked = [f"why      {line[1]}  {self.why(line[1])}".rstrip() for line in words if line[0] == "why"]
         told, self.refused = self.refused, []
-        return [*told, *(rendered for action in plan.actions for rendered in render(action)), *asked]
+        return [*told, *(rendered for action in plan.each() for rendered in render(action)), *asked]
 
     def why(self, name: str) -> str:
         """Where a job stands, and why."""
