@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numba import njit  # type: ignore[import-untyped]
 
+from fairway.decide.kernels_share import refresh, turn
 from fairway.decide.marks import DONE, NO_ROOM, OVER_LIMIT, PLACED, REFUSED, SLOW
 from fairway.decide.search import BLOCK, MOST_IDLE
 from fairway.model.resources import WHOLE
@@ -301,66 +302,81 @@ def charge(queue: int, sums: Any, queues: Any) -> None:
 
 @njit(cache=True)
 def walk(
-    start: int, jobs: Any, shapes: Any, nodes: Any, blocks: Any, queues: Any, scale: Any, cap: int, marks: Any,
-    out: Any, answers: Any,
-) -> tuple[int, int]:  # fmt: skip
-    """Place jobs in order from ``start`` on, until one needs somebody else: (why it stopped, at which job).
+    at: int, last: int, turns: Any, jobs: Any, shapes: Any, nodes: Any, blocks: Any, queues: Any, scale: Any,
+    cap: int, marks: Any, out: Any, answers: Any,
+) -> tuple[int, int, int]:  # fmt: skip
+    """Place jobs, each when it is its turn, until one needs somebody else: (why it stopped, at which place in line, the
+    entrant to pass as ``last``, together with the next place).
 
-    ``jobs`` is (shape, queue, group, may preempt), (P,) each, in order. ``marks`` is what need not be tried again and
-    where in line it was first refused: (place of each shape without room (S,), place of each group over a limit (G,),
-    whether a group cannot preempt either (G,)); places are -1 until then. ``answers`` is (what became of each job (P,),
-    where its tasks end in ``out`` (P + 1,), the numbers of its first task (P, 4)).
+    ``turns`` is as ``kernel_share`` has it; ``jobs`` is (shape, queue, group, may preempt) in its order, (P,) each.
+    ``marks`` is what need not be tried again and where in line it was first refused: (place of each shape without room
+    (S,), place of each group over a limit (G,), whether a group cannot preempt either (G,)); places are -1 until then.
+    ``answers``, by place in line, is (which of ``jobs`` stands there (P,), what became of it (P,), where its tasks end
+    in ``out`` (P + 1,), the numbers of its first task (P, 4)).
     """
+    line, tree, quotas, heads, keys = turns
     shape_of, queue_of, group_of, preempts = jobs
     no_room, over, hopeless = marks
-    became, ends, numbers = answers
+    who, became, ends, numbers = answers
     sums, tasks, slow = shapes[5], shapes[2], shapes[6]
-    last = -1  # place in line of the job placed just before, when it has one task
-    for j in range(start, len(shape_of)):
-        s, q, g = shape_of[j], queue_of[j], group_of[j]
-        urgent = preempts[j] and not hopeless[g]
-        ends[j + 1] = ends[j]
-        if over[g] >= 0:
-            became[j] = OVER_LIMIT
-        elif not slow[s] and over_limit(q, sums[s], queues) >= 0:
-            over[g], became[j] = j, OVER_LIMIT
-        elif no_room[s] >= 0 and not urgent:
-            became[j] = NO_ROOM
-        elif slow[s]:
-            _catch_up(last, ends, nodes, blocks, out)
-            return SLOW, j
-        elif no_room[s] < 0 and _place_next(j, last, shape_of, shapes, nodes, blocks, scale, cap, out, ends, numbers):
-            charge(q, sums[s], queues)
-            became[j], ends[j + 1] = PLACED, ends[j] + tasks[s]
-            last = j if tasks[s] == 1 else -1
-        else:
-            if no_room[s] < 0:
-                no_room[s], last = j, -1
-            became[j] = NO_ROOM
+    before = -1  # place in line of the job placed just before, when it has one task
+    if last >= 0:
+        refresh(last, line, tree, quotas, heads, keys)
+    while True:
+        e = turn(line, tree, quotas, heads, keys)
+        if e < 0:
+            return DONE, at, e
+        first = True
+        while heads[0][e] < line[1][e]:
+            j = heads[0][e]
+            s, q, g = shape_of[j], queue_of[j], group_of[j]
+            urgent = preempts[j] and not hopeless[g]
+            refused = no_room[s] >= 0 and not urgent
+            if not (first or refused or over[g] >= 0):
+                break  # whoever is behind waits for a turn of its own, unless it is known to be in vain
+            first = False
+            who[at], ends[at + 1] = j, ends[at]
+            heads[0][e] += 1
+            at += 1
+            if over[g] < 0 and not slow[s] and over_limit(q, sums[s], queues) >= 0:
+                over[g] = at - 1
+            if over[g] >= 0:
+                became[at - 1] = OVER_LIMIT
+                continue
+            if not refused:
+                if slow[s]:
+                    _catch_up(before, ends, nodes, blocks, out)
+                    return SLOW, at - 1, e
+                if no_room[s] < 0:
+                    same = before >= 0 and shape_of[who[before]] == s
+                    if _place_next(at - 1, before, same, s, shapes, nodes, blocks, scale, cap, out, ends, numbers):
+                        charge(q, sums[s], queues)
+                        became[at - 1], ends[at] = PLACED, ends[at] + tasks[s]
+                        before = at - 1 if tasks[s] == 1 else -1
+                        continue
+                    before = -1
+                    no_room[s] = at - 1
+            became[at - 1] = NO_ROOM
             if urgent:
-                _catch_up(last, ends, nodes, blocks, out)
-                return REFUSED, j
-    return DONE, len(shape_of)
+                _catch_up(before, ends, nodes, blocks, out)
+                return REFUSED, at - 1, e
+        refresh(e, line, tree, quotas, heads, keys)
 
 
 @njit(cache=True)
 def _place_next(
-    j: int, last: int, shape_of: Any, shapes: Any, nodes: Any, blocks: Any, scale: Any, cap: int, out: Any, ends: Any,
-    numbers: Any,
+    at: int, before: int, same: bool, s: int, shapes: Any, nodes: Any, blocks: Any, scale: Any, cap: int, out: Any,
+    ends: Any, numbers: Any,
 ) -> bool:  # fmt: skip
-    """Place job ``j``: where the one just before went, if they are equal and it still fits there, else by a search."""
-    s = shape_of[j]
-    if last >= 0:
-        if s == shape_of[last] and place_again(
-            out[0][ends[last]], s, shapes, nodes, out, ends[j], numbers[last, 3], numbers[j]
-        ):
-            return True
-        _catch_up(last, ends, nodes, blocks, out)
-    return place(s, shapes, nodes, blocks, scale, cap, out, ends[j], numbers[j]) == shapes[2][s]
+    """Place a job of shape ``s``: where the one ``before`` went, if equal and it fits there, else by a search."""
+    if same and place_again(out[0][ends[before]], s, shapes, nodes, out, ends[at + 1], numbers[before, 3], numbers[at]):
+        return True
+    _catch_up(before, ends, nodes, blocks, out)
+    return place(s, shapes, nodes, blocks, scale, cap, out, ends[at + 1], numbers[at]) == shapes[2][s]
 
 
 @njit(cache=True)
-def _catch_up(last: int, ends: Any, nodes: Any, blocks: Any, out: Any) -> None:
-    """Summarise the block that the job at ``last`` was placed in, which waits for the next search."""
-    if last >= 0:
-        summarise(out[0][ends[last]] // BLOCK, nodes, blocks)
+def _catch_up(before: int, ends: Any, nodes: Any, blocks: Any, out: Any) -> None:
+    """Summarise the block that the job at ``before`` was placed in, which waits for the next search."""
+    if before >= 0:
+        summarise(out[0][ends[before]] // BLOCK, nodes, blocks)

@@ -14,10 +14,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fairway.decide import fit, order, walk_fast
+from fairway.decide import fit, order, share, walk_fast
 from fairway.decide.admit import over_limit
 from fairway.decide.gang import Fitted, place
-from fairway.decide.marks import NO_ROOM, OVER_LIMIT, PLACED, REFUSED, SLOW, UNTRIED
+from fairway.decide.marks import DONE, NO_ROOM, OVER_LIMIT, PLACED, REFUSED, SLOW, UNTRIED
+from fairway.decide.turns import Turns
 from fairway.model.plan import Placement, Starts
 from fairway.model.policy import Policy
 from fairway.model.reasons import Placed
@@ -39,19 +40,22 @@ class Compiled(NamedTuple):
 
 
 class Line:
-    """``rows`` (P,) are job rows in order; ``answers`` (P,) what became of each (``marks.PLACED`` and so on)."""
+    """``rows`` (P,) are job rows in the order of their turns, as far as a walk has come; ``groups`` and ``shapes`` (P,)
+    are theirs, ``answers`` (P,) what became of each (``marks.PLACED`` and so on)."""
 
     def __init__(
         self, snap: Snapshot, trial: Trial, policy: Policy, disciplines: order.Disciplines = order.TABLE
     ) -> None:
         self.snap, self.trial, self.policy = snap, trial, policy
-        self.rows = _in_order(snap, policy, disciplines)
-        groups = snap.groups
-        self.groups = snap.jobs.group[self.rows]
-        self.shapes: Ints = groups.shape[self.groups]
-        self.urgent = groups.preempts[self.groups]
+        groups, rows = snap.groups, _in_order(snap, policy, disciplines)
+        # The jobs as they stand before anybody's turn: queue by queue, in order.
+        self._order: Ints = np.argsort(snap.jobs.queue[rows], kind="stable")
+        self._rows: Ints = rows[self._order]
+        self._groups = snap.jobs.group[self._rows]
+        self._shapes: Ints = groups.shape[self._groups]
+        self._urgent = groups.preempts[self._groups]
         """(P,) whether to ask the caller when a job finds no room."""
-        self.answers: Ints = np.zeros(len(self.rows), np.int64)
+        self.rows, self.groups, self.shapes, self.answers = (np.zeros(len(rows), np.int64) for _ in range(4))
         self.no_room = np.full(len(groups.shapes.shapes), -1, np.int64)
         """(S,) place in line of the first job of each shape that found no room; -1 for none."""
         self.over = np.full(groups.height, -1, np.int64)
@@ -66,7 +70,7 @@ class Line:
         """Places in line up to which ``tell_company`` has looked."""
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self._rows)
 
     def walk(self) -> Iterator[tuple[int, int]]:
         """Place job after job. Yields (``SLOW`` or ``REFUSED``, place in line) where the caller is to act."""
@@ -74,36 +78,71 @@ class Line:
 
     def walk_plainly(self) -> Iterator[tuple[int, int]]:
         """``walk``, one job at a time."""
-        groups, queues = self.snap.groups, self.snap.jobs.queue
-        for at in range(len(self)):
-            shape_row, group, queue = int(self.shapes[at]), int(self.groups[at]), int(queues[self.rows[at]])
-            shape = groups.shapes.shapes[shape_row]
-            slow, urgent = self.compiled(shape).slow, self.urgent[at] and not self.hopeless[group]
-            if self.over[group] >= 0:
-                self.answers[at] = OVER_LIMIT
-            elif not slow and over_limit(self.snap, self.trial, queue, shape.sums):
-                self.over[group], self.answers[at] = at, OVER_LIMIT
-            elif self.no_room[shape_row] >= 0 and not urgent:
-                self.answers[at] = NO_ROOM
-            elif slow:
+        if not len(self):
+            return
+        whose, at = Turns(self._tournament()), 0
+        while (entrant := whose.next()) is not None:
+            first, why = True, DONE
+            while why == DONE and (place := whose.head(entrant)) is not None and (first or self._in_vain(place)):
+                first = False
+                whose.take(entrant)
+                self._stand(at, np.array([place]))
+                why = self._deal(at, self._wants(place))
+                at += 1
+            if why != DONE:
                 self._last = None
-                yield SLOW, at
-            elif self.no_room[shape_row] < 0 and self._place(at, shape, queue):
-                self.answers[at] = PLACED
-            else:
-                if self.no_room[shape_row] < 0:
-                    self.no_room[shape_row] = at
-                self.answers[at] = NO_ROOM
-                if urgent:
-                    self._last = None
-                    yield REFUSED, at
+                yield why, at - 1
+            whose.refresh(entrant)
 
     def walk_fast(self) -> Iterator[tuple[int, int]]:
         """``walk``, by the kernel."""
+        if not len(self):
+            return
         compiled = [self.compiled(shape) for shape in self.snap.groups.shapes.shapes]
-        self._fast = walk_fast.Columns(self.snap, self.trial, self.policy, self.rows, compiled)
+        self._fast = walk_fast.Columns(self.snap, self.trial, self.policy, self._rows, compiled)
         marks = (self.no_room, self.over, self.hopeless)
-        return self._fast.walk((self.shapes, self.groups, self.urgent), marks, self.answers)
+        jobs = (self._shapes, self._groups, self._urgent)
+        yield from self._fast.walk(self._tournament(), jobs, marks, self.answers, self._stand)
+
+    def _tournament(self) -> share.Columns:
+        jobs = self._shapes, order.aged(self.snap, self.policy.order, self._rows), self._order
+        return share.turns(self.snap, self.trial, self.policy, self.snap.jobs.queue[self._rows], jobs)
+
+    def _stand(self, at: int, places: Ints) -> None:
+        """From ``at`` on, these jobs have had their turns."""
+        upto = at + len(places)
+        self.rows[at:upto], self.groups[at:upto] = self._rows[places], self._groups[places]
+        self.shapes[at:upto] = self._shapes[places]
+
+    def _wants(self, place: int) -> bool:
+        """Whether a job is to be asked about when it finds no room."""
+        return bool(self._urgent[place] and not self.hopeless[self._groups[place]])
+
+    def _in_vain(self, place: int) -> bool:
+        """Whether a job is refused whenever it is asked: it need not wait for its turn."""
+        no_room = self.no_room[self._shapes[place]] >= 0 and not self._wants(place)
+        return bool(no_room or self.over[self._groups[place]] >= 0)
+
+    def _deal(self, at: int, urgent: bool) -> int:
+        """Place a job, or refuse it; what the caller is asked for, ``DONE`` for nothing."""
+        shape_row, group = int(self.shapes[at]), int(self.groups[at])
+        shape, queue = self.snap.groups.shapes.shapes[shape_row], int(self.snap.jobs.queue[self.rows[at]])
+        slow = self.compiled(shape).slow
+        if self.over[group] < 0 and not slow and over_limit(self.snap, self.trial, queue, shape.sums):
+            self.over[group] = at
+        if self.over[group] >= 0:
+            self.answers[at] = OVER_LIMIT
+            return DONE
+        if self.no_room[shape_row] < 0 or urgent:
+            if slow:
+                return SLOW
+            if self.no_room[shape_row] < 0:
+                if self._place(at, shape, queue):
+                    self.answers[at] = PLACED
+                    return DONE
+                self.no_room[shape_row] = at
+        self.answers[at] = NO_ROOM
+        return REFUSED if urgent else DONE
 
     def helped(self, at: int) -> None:
         """The caller has found a way for the job it was asked about: those equal to it are tried again."""
@@ -124,7 +163,7 @@ class Line:
 
     def ask_of_all(self) -> None:
         """Ask the caller about every group that finds no room, and not only about those that may preempt."""
-        self.urgent[:] = True
+        self._urgent[:] = True
 
     def ask_no_more(self) -> None:
         """The caller can do nothing more for jobs that find no room and may not preempt."""
@@ -155,7 +194,8 @@ class Line:
 
     def starts(self) -> Starts | None:
         """Jobs of one task that the kernel has placed, as columns, when they are many; ``placed`` leaves them out."""
-        return self._fast and self._fast.starts(self._placed_fast(single=True))
+        places = self._placed_fast(single=True)
+        return self._fast and self._fast.starts(places, self.rows[places])
 
     def _placed_fast(self, *, single: bool) -> Ints:
         """Places in line of jobs that the kernel has placed: those that ``starts`` tells of, or the others."""

@@ -5,3 +5,12 @@ DONE, SLOW, REFUSED = 0, 1, 2
 
 UNTRIED, PLACED, NO_ROOM, OVER_LIMIT = 0, 1, 2, 3
 """What became of a job."""
+
+NOBODY = 1 << 20
+"""The tier of a member of the tournament that has no job left."""
+BORROWED = 16
+"""Added to a class for a job that no guaranteed quota covers."""
+FOLLOWING = 32
+"""Added for every class but the first, ``CRITICAL``."""
+FINE = 1e9
+"""Shares are compared in steps of a billionth: what differs by less was rounded differently."""

@@ -5,12 +5,12 @@ calls ``warm.warm`` in the background when it starts. Until then, and for a few 
 plainly: both walks place every job alike.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fairway.decide import score
+from fairway.decide import score, share
 from fairway.decide.marks import DONE
 from fairway.decide.search import BLOCK, LOOK_AT
 from fairway.model.plan import Placement, Starts, TaskPlacement, devices_of
@@ -62,44 +62,48 @@ class Columns:
         self._whys: Floats = np.zeros((len(rows), 4), np.float64)
 
     def walk(
-        self, jobs: tuple[Ints, Ints, Bools], marks: tuple[Ints, Ints, Bools], answers: Ints
-    ) -> Iterator[tuple[int, int]]:
-        """As ``Line.walk``. ``jobs`` is (shape, group, may preempt), (P,) each; ``marks`` and ``answers`` the
-        line's."""
-        from fairway.decide import kernels_walk as kernel
+        self, turns: share.Columns, jobs: tuple[Ints, Ints, Bools], marks: tuple[Ints, Ints, Bools], answers: Ints,
+        stand: Callable[[int, Ints], None],
+    ) -> Iterator[tuple[int, int]]:  # fmt: skip
+        """As ``Line.walk``. ``jobs`` is (shape, group, may preempt), (P,) each; ``marks`` and ``answers`` the line's;
+        ``stand`` is told which jobs have had their turns since a place in line."""
+        from fairway.decide import kernels_share, kernels_walk
 
         shapes, groups, urgent = jobs
         tasks = int(self._shapes[2][shapes].sum())
         self._out = (np.zeros(tasks, np.int64), np.zeros(tasks, np.int64), np.zeros(tasks, np.int64))
-        nodes, blocks = self._nodes(), self._blocks(kernel)
+        nodes, blocks = self._nodes(), self._blocks(kernels_walk)
         snap, trial = self._snap, self._trial
         queues = (snap.queues.path, trial.used, snap.queues.limit[: len(trial.used)])
-        scale, at = score.scale(snap, self._policy.weights), 0
-        columns = (shapes, snap.jobs.queue[self._rows], groups, urgent)
+        scale, done, last = score.scale(snap, self._policy.weights), 0, -1
+        columns, who = (shapes, snap.jobs.queue[self._rows], groups, urgent), np.zeros(len(shapes), np.int64)
         trial.touched.clear()
+        kernels_share.build(*turns)
         while True:
-            why, at = kernel.walk(
-                at, columns, self._shapes, nodes, blocks, queues, scale, LOOK_AT, marks, self._out,
-                (answers, self._ends, self._whys),
+            why, at, last = kernels_walk.walk(
+                done, last, turns, columns, self._shapes, nodes, blocks, queues, scale, LOOK_AT, marks, self._out,
+                (who, answers, self._ends, self._whys),
             )  # fmt: skip
+            upto = at + (why != DONE)
+            stand(done, who[done:upto])
+            done = upto
             if why == DONE:
                 return
             yield why, at
             for row in trial.touched:
-                kernel.summarise(row // BLOCK, nodes, blocks)
+                kernels_walk.summarise(row // BLOCK, nodes, blocks)
             trial.touched.clear()
-            at += 1
 
     def nodes_of(self, at: int) -> list[int]:
         """Rows of the nodes where the kernel has placed the job at ``at``, task by task."""
         return [] if self._out is None else self._out[0][self._ends[at] : self._ends[at + 1]].tolist()
 
-    def starts(self, places: Ints) -> Starts | None:
-        """The jobs of one task among ``places``, where the kernel has placed them, when they are many."""
+    def starts(self, places: Ints, rows: Ints) -> Starts | None:
+        """The jobs of one task at ``places``, ``rows`` of the table, as the kernel has placed them, if many."""
         if self._out is None or len(places) < MANY:
             return None
         jobs = self._snap.jobs
-        rows, at = self._rows[places], self._ends[places]
+        at = self._ends[places]
         scores, left, seen = self._reasons(places)
         node, devices, milli = (column[at].tolist() for column in self._out)
         return Starts(

@@ -13,7 +13,7 @@ from fairway.model.admission import Admission
 from fairway.model.errors import InvalidField
 from fairway.model.job import LONGEST
 from fairway.model.queue import DISCIPLINES, Discipline
-from fairway.model.time import HOUR, MINUTE, Duration
+from fairway.model.time import DAY, HOUR, MINUTE, SECOND, Duration
 
 
 def within(part: object, path: str, name: str, least: float, most: float) -> None:
@@ -64,6 +64,19 @@ class Ordering:
 
 
 @dataclass(frozen=True, slots=True)
+class Fairness:
+    """``half_life``: in what time past use counts half. ``history``: how much the decayed average of past use counts
+    beside what is used now."""
+
+    half_life: Duration = Duration(DAY)
+    history: float = 1.0
+
+    def __post_init__(self) -> None:
+        within(self, "policy.fairness", "half_life", SECOND, 3650 * DAY)
+        within(self, "policy.fairness", "history", 0, 1000)
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
     """``cores_per_gpu``: how many CPU cores count as much as one GPU when lost work is compared. ``max_victims``: how
     many jobs one preemption may stop at most."""
@@ -73,6 +86,7 @@ class Policy:
     max_victims: int = 64
     order: Ordering = Ordering()
     admission: Admission = Admission()
+    fairness: Fairness = Fairness()
 
     def __post_init__(self) -> None:
         for name in ("cores_per_gpu", "max_victims"):

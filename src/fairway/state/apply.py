@@ -115,6 +115,7 @@ def _policy_set(state: ClusterState, fact: f.PolicySet) -> None:
     """Whoever was refused under another policy is tried again."""
     if fact.policy != state.policy:
         state.policy = fact.policy
+        state.queues.set_half_life(fact.policy.fairness.half_life, state.now)
         state.roomier.update(dict.fromkeys(state.nodes.rows()))
         state.lighter.update(state.queues.rows())
 
@@ -284,7 +285,7 @@ def _start(state: ClusterState, action: Start) -> None:
     lifecycle.keep_company(state, job, action.placement)
     jobs.sums[row] = sums = placed_sums(job, action.placement)
     jobs.pace[row] = pace(job, action.placement, state.nodes)
-    state.queues.use(int(jobs.queue[row]), sums)
+    state.queues.use(int(jobs.queue[row]), sums, state.now)
     set_phase(state, row, JobPhase.STARTING)
     state.unmet[job_id] = None
     state.news.decisions.append(Decision(job_id, state.now, action))

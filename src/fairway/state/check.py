@@ -81,6 +81,23 @@ def _queues(state: ClusterState) -> list[str]:
             stored = int(getattr(queues, what)[row])
             if stored != counter[row]:
                 wrong.append(f"queue {name}: {what} {stored} but recomputed {counter[row]}")
+    return wrong + _averages(state)
+
+
+def _averages(state: ClusterState) -> list[str]:
+    """A queue has used all that the queues below it have; nobody has used less than nothing."""
+    queues, wrong = state.queues, list[str]()
+    average, below = queues.average_at(state.now), np.zeros((queues.height, 3))
+    for row in queues.rows():
+        if len(queues.above[row]) > 1:
+            below[queues.above[row][1]] += average[row]
+        guard = next((above for above in queues.above[row] if queues.quota[above].any()), -1)
+        if queues.guard[row] != guard:
+            wrong.append(f"queue {queues.id_of(row) or '(root)'}: guarded by {queues.guard[row]}, not by {guard}")
+    slack = 1e-6 * (1 + average)
+    for row in np.flatnonzero(((average < below - slack) | (average < -slack)).any(axis=1)).tolist():
+        name = queues.id_of(row) or "(root)"
+        wrong.append(f"queue {name}: used {average[row]} on average, and those below it {below[row]}")
     return wrong
 
 

@@ -26,6 +26,7 @@ from fairway.state.frames import decode_value, encode_value
 from fairway.state.groups import Shape, shape_of
 from fairway.state.history import Kind, pace
 from fairway.state.jobs import placed_sums, task_need
+from fairway.state.tables import QueueTable
 
 FORMAT = 1
 _NUMBERS = (
@@ -51,6 +52,8 @@ class QueueRecord:
     spec: Queue
     spent: tuple[float, ...]
     review_at: int = 0
+    average: tuple[float, ...] = ()
+    averaged_at: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +173,7 @@ def _record(state: ClusterState) -> Dump:
         node_ids=tuple(nodes.ids),
         node_free=tuple(nodes.free_rows),
         nodes=tuple(NodeRecord(r, nodes.node(r), nodes.reach[r], nodes.cordoned[r]) for r in nodes.rows()),
-        queues=tuple(_queue_record(state, row) for row in queues.rows()),
+        queues=tuple(_queue_record(queues, row) for row in queues.rows()),
         job_ids=tuple(jobs.ids),
         job_free=tuple(jobs.free_rows),
         jobs=tuple(_job_record(state, row) for row in jobs.rows()),
@@ -197,9 +200,10 @@ def _record(state: ClusterState) -> Dump:
     )  # fmt: skip
 
 
-def _queue_record(state: ClusterState, row: int) -> QueueRecord:
-    queues = state.queues
-    return QueueRecord(queues.spec[row], tuple(queues.spent[row].tolist()), int(queues.review_at[row]))
+def _queue_record(queues: QueueTable, row: int) -> QueueRecord:
+    spent, average = (tuple(column[row].tolist()) for column in (queues.spent, queues.average))
+    at, review_at = int(queues.averaged_at[row]), int(queues.review_at[row])
+    return QueueRecord(queues.spec[row], spent, review_at, average, at)
 
 
 def _job_record(state: ClusterState, row: int) -> JobRecord:
@@ -230,7 +234,7 @@ def load(data: bytes) -> ClusterState:
     saved = decode_value(data, Dump)
     state = ClusterState()
     state.now, state.epoch, state.ordinal = saved.now, saved.epoch, saved.ordinal
-    state.policy = saved.policy
+    state.policy, state.queues.half_life = saved.policy, saved.policy.fairness.half_life
     for record in saved.queues:
         row = state.put_queue(record.spec)
         state.queues.spent[row], state.queues.review_at[row] = record.spent, record.review_at
@@ -253,6 +257,9 @@ def load(data: bytes) -> ClusterState:
     state.arrays = {a.id: ArrayCount(a.size, a.limit, a.ended, a.failed) for a in saved.arrays}
     state.ended_arrays = dict(saved.ended_arrays)
     _load_jobs(state, saved)
+    for row, record in enumerate(saved.queues):
+        if record.average:
+            state.queues.average[row], state.queues.averaged_at[row] = record.average, record.averaged_at
     state.strays = dict(saved.strays)
     state.inventory_seq = dict(saved.inventory_seq)
     state.services = {service.id: service for service in saved.services}
@@ -308,7 +315,7 @@ def _load_job(state: ClusterState, record: JobRecord, saved: Sequence[JobRecord]
         state.nodes.company.join(job, (state.nodes.row_of[task.node] for task in placement))
     jobs.sums[row] = sums = placed_sums(job, record.placement)
     _load_history(state, record)
-    state.queues.use(queue, sums)
+    state.queues.use(queue, sums, state.now)
     counted = state.queues.running if phase.live else state.queues.pending
     counted[queue] += 1
     if phase in (JobPhase.STARTING, JobPhase.STOPPING):

@@ -224,7 +224,7 @@ def _free_room(state: ClusterState, row: int) -> None:
         state.news.nodes[task.node] = None
     queue = int(jobs.queue[row])
     sums = (int(jobs.sums[row, 0]), int(jobs.sums[row, 1]), int(jobs.sums[row, 2]))
-    state.queues.use(queue, sums, sign=-1)
+    state.queues.use(queue, sums, state.now, sign=-1)
     state.lighter.update(state.queues.limited_above(queue))
     keep_company(state, job, jobs.placement[row], sign=-1)
     jobs.sums[row] = 0

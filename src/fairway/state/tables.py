@@ -10,6 +10,7 @@ from fairway.model.node import Node
 from fairway.model.phases import Reach
 from fairway.model.queue import DISCIPLINES, Queue
 from fairway.model.resources import FLAT, WHOLE
+from fairway.model.time import DAY, Duration
 from fairway.state.columns import Bools, Floats, Ints, Table
 from fairway.state.company import Company
 from fairway.state.places import Places
@@ -167,10 +168,15 @@ class QueueTable(Table[QueueId]):
         ("spent", np.float64, len(SUMS)),
         ("discipline", np.int64, 0),
         ("review_at", np.int64, 0),
+        ("weight", np.float64, 0),
+        ("guard", np.int64, 0),
+        ("average", np.float64, len(SUMS)),
+        ("averaged_at", np.int64, 0),
     )
     limit: Ints
     """``NO_LIMIT`` where there is none."""
     quota: Ints
+    """What is guaranteed; 0 where nothing is."""
     used: Ints
     """Derived: what live attempts of this queue and those below it take."""
     pending: Ints
@@ -186,9 +192,18 @@ class QueueTable(Table[QueueId]):
     """1 + the place in ``DISCIPLINES``; 0 for the policy's."""
     review_at: Ints
     """When its running jobs are to be compared with its waiting ones again; 0 for never."""
+    weight: Floats
+    guard: Ints
+    """Derived: the nearest queue from here upwards with a quota of its own, which covers what is used here; or -1."""
+    average: Floats
+    """Decayed average of ``used``, as of ``averaged_at``: ``average_at`` brings it up to date."""
+    averaged_at: Ints
+    """When ``used`` last changed; it has stood since."""
 
     def __init__(self) -> None:
         super().__init__()
+        self.half_life = Duration(DAY)
+        """In what time past use counts half."""
         self.spec: list[Queue] = []
         self.above: list[list[int]] = []
         """The row itself and every row above it."""
@@ -219,7 +234,18 @@ class QueueTable(Table[QueueId]):
             most = getattr(limit, name)
             self.limit[row, column] = NO_LIMIT if most is None else min(most, NO_LIMIT)
             self.quota[row, column] = min(getattr(quota, name) or 0, NO_LIMIT)
+        self.weight[row] = queue.weight
+        self._guard(row)
         return row
+
+    def _guard(self, row: int) -> None:
+        """Find again whose quota covers a queue, and every one below it where its own quota came or went."""
+        guard = next((up for up in self.above[row] if self.quota[up].any()), -1)
+        if guard != self.guard[row] and len(self.above) > row + 1:
+            below = [other for other in self.rows() if row in self.above[other]]
+            for other in below:
+                self.guard[other] = next((up for up in self.above[other] if self.quota[up].any()), -1)
+        self.guard[row] = guard
 
     @property
     def reviewed(self) -> list[int]:
@@ -230,6 +256,31 @@ class QueueTable(Table[QueueId]):
         """The row itself and every row above it, where there is a limit at all."""
         return [above for above in self.above[row] if (self.limit[above] < NO_LIMIT).any()]
 
-    def use(self, row: int, sums: tuple[int, int, int], sign: int = 1) -> None:
-        """Count what an attempt takes against its queue and every queue above it."""
+    def use(self, row: int, sums: tuple[int, int, int], now: int, sign: int = 1) -> None:
+        """Count from ``now`` on what an attempt takes against its queue and every queue above it."""
+        for above in self.above[row]:
+            self._settle(above, now)
         self.used[self.above[row]] += np.multiply(sums, sign)
+
+    def set_half_life(self, half_life: Duration, now: int) -> None:
+        """Let the past count half in another time from ``now`` on."""
+        if half_life != self.half_life:
+            for row in self.rows():
+                self._settle(row, now)
+            self.half_life = half_life
+
+    def average_at(self, now: int) -> Floats:
+        """(Q, 3) the average of each queue's use until ``now``, weighted by ``2^(-age / half_life)``. Exact: use is
+        constant between two changes."""
+        height = self.height
+        age = np.maximum(now - self.averaged_at[:height], 0).reshape(-1, 1)
+        kept = np.exp2(-age / float(self.half_life))
+        return self.average[:height] * kept + self.used[:height] * (1 - kept)
+
+    def _settle(self, row: int, now: int) -> None:
+        """Bring an average up to ``now``, where that has not been done yet."""
+        age = now - int(self.averaged_at[row])
+        if age > 0:
+            kept = 2.0 ** (-age / self.half_life)
+            self.average[row] = self.average[row] * kept + self.used[row] * (1 - kept)
+            self.averaged_at[row] = now

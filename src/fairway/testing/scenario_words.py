@@ -95,21 +95,23 @@ def policy_of_words(words: Sequence[str]) -> Policy:
 
 
 def queue_of(words: Sequence[str]) -> Queue:
-    """A queue: its path, what it is guaranteed, and ``borrow``."""
+    """A queue: its path, what it is guaranteed, what it may ``borrow`` (``any`` for no end), and its ``weight``."""
     options = dict(options_of(words))
     quota = Amount(
         cpu_milli=_milli(options["cpu"]) if "cpu" in options else None,
         memory_mib=_mib(options["memory"]) if "memory" in options else None,
         gpu_milli=_milli(options["gpus"]) if "gpus" in options else None,
     )
-    borrowed = _milli(options.get("borrow", "0"))
+    freely = options.get("borrow") == "any"
+    borrowed = 0 if freely else _milli(options.get("borrow", "0"))
     borrow = Amount(
-        cpu_milli=0 if "cpu" in options else None,
-        memory_mib=0 if "memory" in options else None,
-        gpu_milli=borrowed if "gpus" in options else None,
+        cpu_milli=0 if "cpu" in options and not freely else None,
+        memory_mib=0 if "memory" in options and not freely else None,
+        gpu_milli=borrowed if "gpus" in options and not freely else None,
     )
     discipline = next((name for name in DISCIPLINES if name == options.get("discipline")), None)
-    return Queue(QueueId(words[0]), quota=quota, borrow=borrow, discipline=discipline)
+    weight = float(options.get("weight", "1"))
+    return Queue(QueueId(words[0]), weight, quota, borrow, discipline=discipline)
 
 
 def job_of(words: Sequence[str], now: Instant) -> Job:

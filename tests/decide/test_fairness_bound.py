@@ -1,0 +1,129 @@
+"""No queue starves and none monopolises: bounds that hold for every load, tried out in virtual time.
+
+Let C be the GPUs, D the longest run time, w and W the weights of a queue and of all its siblings, n their number, H the
+half-life and h the weight of the past. Every job here takes one GPU, so whatever is free fits whoever is next. Let a
+queue always have a job in line.
+
+*First start.* While it runs nothing, its share is h x its average / w, which halves every H. Whoever else starts
+meanwhile had no larger share, so after D everybody together would hold at most (W - w) x share + n - 1 GPUs; but they
+hold all C of them. Hence it starts its first job within D of the moment when its share is below (C - n + 1) / (W - w).
+
+*Its part.* Without the past (h = 0), everybody who starts while the queue waits holds at most its own use per weight,
+plus the job started. All that runs has started within D. So in every stretch of length D, the queue at some moment has
+at least (C - n + 1) x w / W GPUs, and none of its siblings holds more than what that leaves it, plus one.
+"""
+
+import heapq
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from math import log2
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fairway.model.facts import QueueSet
+from fairway.model.ids import QueueId
+from fairway.model.plan import Start
+from fairway.model.policy import Fairness, Policy
+from fairway.model.queue import Queue
+from fairway.model.time import HOUR, MINUTE, Duration
+from fairway.testing.builders import Rehearsal, a_job, a_node, a_request, submitted
+
+LONGEST = 60 * MINUTE
+LEAVES = ("a/x", "a/y", "b", "c/z")
+TOPS = ("a", "b", "c")
+
+
+@dataclass
+class World:
+    """One-GPU jobs of random lengths in virtual time. ``backlog`` says which leaves always have a job in line."""
+
+    gpus: int
+    weights: tuple[float, ...]
+    history: float
+    rng: np.random.Generator
+    it: Rehearsal = field(init=False)
+    ends: list[tuple[int, str]] = field(default_factory=list)
+    made: int = 0
+
+    def __post_init__(self) -> None:
+        self.it = Rehearsal(policy=Policy(fairness=Fairness(half_life=Duration(2 * HOUR), history=self.history)))
+        self.it.nodes(a_node("n", self.gpus))
+        self.it.tell(*(QueueSet(Queue(QueueId(name), w)) for name, w in zip(TOPS, self.weights, strict=True)))
+
+    def used(self, queue: str) -> int:
+        """GPUs that a queue holds now."""
+        return int(self.it.state.queues.used[self.it.state.queues.row_of[QueueId(queue)], 2]) // 1000
+
+    def pending(self, queue: str) -> int:
+        """Jobs that wait in a leaf."""
+        row = self.it.state.queues.row_of.get(QueueId(queue))
+        return 0 if row is None else int(self.it.state.queues.pending[row])
+
+    def run(self, until: int, backlog: Callable[[str], bool], seen: Callable[[int], None]) -> None:
+        """Let time pass; ``seen`` is called with the instant after every decision."""
+        while self.it.state.now < until:
+            for leaf in LEAVES:
+                while backlog(leaf) and self.pending(leaf) < self.gpus:
+                    self.made += 1
+                    self.it.tell(submitted(a_job(f"j{self.made}", a_request(1), queue=leaf)))
+            for action in self.it.decide().actions:
+                if isinstance(action, Start):
+                    length = int(self.rng.integers(1, LONGEST + 1)) if self.rng.random() < 0.7 else LONGEST
+                    heapq.heappush(self.ends, (self.it.state.now + length, action.attempt.job))
+            self.it.start()
+            seen(self.it.state.now)
+            upto = min(self.ends[0][0] if self.ends else until, until)
+            self.it.tell(after=upto - self.it.state.now)
+            while self.ends and self.ends[0][0] <= self.it.state.now:
+                self.it.end(heapq.heappop(self.ends)[1])
+
+
+def other_leaves(top: str) -> Callable[[str], bool]:
+    """Everybody but those below ``top``."""
+    return lambda leaf: leaf.partition("/")[0] != top
+
+
+def worlds(*history: float) -> st.SearchStrategy[World]:
+    """Worlds of 4 to 12 GPUs in which the past counts one of these ways."""
+    weights = st.tuples(*[st.sampled_from((0.5, 1.0, 2.0, 4.0))] * len(TOPS))
+    chance = st.integers(0, 1 << 30).map(np.random.default_rng)
+    return st.builds(World, st.integers(4, 12), weights, st.sampled_from(history), chance)
+
+
+@given(worlds(0.0, 1.0, 3.0), st.sampled_from(TOPS), st.integers(0, 12 * HOUR))
+def test_whoever_waits_starts_within_the_bound_whatever_it_has_used(world: World, top: str, greed: int) -> None:
+    world.run(greed, lambda leaf: not other_leaves(top)(leaf), lambda now: None)
+    # What it still runs ends while the others take over; then it comes back.
+    begun = greed + LONGEST
+    world.run(begun, other_leaves(top), lambda now: None)
+    started: list[int] = []
+    weight, everybody = world.weights[TOPS.index(top)], sum(world.weights)
+    held = world.gpus - len(TOPS) + 1
+    fading = world.history * world.gpus * (everybody - weight) / (weight * held)
+    bound = LONGEST + 2 * HOUR * max(log2(fading), 0.0) if fading else LONGEST
+    world.run(begun + int(bound) + 2, lambda leaf: True, lambda now: started.append(now) if world.used(top) else None)
+    assert started, f"{top} got nothing within {bound / MINUTE:g} minutes"
+    assert started[0] <= begun + bound + 1
+
+
+@given(worlds(0.0), st.sampled_from(TOPS))
+def test_whoever_waits_has_its_part_in_every_stretch_and_nobody_has_it_all(world: World, top: str) -> None:
+    use: list[tuple[int, dict[str, int]]] = []
+    world.run(2 * LONGEST, other_leaves(top), lambda now: None)
+    begun = 2 * LONGEST
+    world.run(begun + 6 * LONGEST, lambda leaf: True, lambda now: use.append((now, {q: world.used(q) for q in TOPS})))
+    weights = dict(zip(TOPS, world.weights, strict=True))
+    for queue in TOPS:
+        part = (world.gpus - len(TOPS) + 1) * weights[queue] / sum(world.weights)
+        for index, (now, held) in enumerate(use):
+            if now < begun + 2 * LONGEST:
+                continue
+            # What was held from the last decision before the stretch on counts as held in it.
+            first = max(i for i, (at, _) in enumerate(use) if at <= now - LONGEST)
+            most = max(one[queue] for _, one in use[first : index + 1])
+            assert most >= part - 1e-9, f"{queue} holds at most {most} of its {part:g}"
+            for other in TOPS:
+                if other != queue:
+                    assert held[other] <= most * weights[other] / weights[queue] + 1 + 1e-9
