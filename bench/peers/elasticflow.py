@@ -7,7 +7,7 @@ as much of it as is free. One that cannot be admitted is refused. Then, while GP
 until its end falls most (or rises least) per GPU added now goes up a size.
 
 Beyond the paper, in its favour: filling knows what a restart takes. An admitted job whose restarts made it late after
-all keeps running as fast as it can, and does not stand in the way of admitting others.
+all runs behind the others, as fast as what they leave allows, and keeps nobody out.
 """
 
 import numpy as np
@@ -67,19 +67,19 @@ def smallest(w: Workers, j: int) -> int:
 
 @njit(cache=True)
 def satisfy(w: Workers, order: Ints, slot: float, free: Ints, plans: Ints) -> tuple[Bools, Floats]:
-    """Algorithm 1 for jobs in order of deadline: whether each can be satisfied, and its GPU-time. One that cannot is
-    booked at its largest size, past its deadline, and is without one from here on."""
+    """Algorithm 1 for jobs in order of deadline: whether each can be satisfied, and its GPU-time. Those that cannot are
+    booked when all others are, at their largest size, past their deadline, and are without one from here on."""
     able, spent = np.zeros(len(w.need), np.bool_), np.zeros(len(w.need))
-    for i in range(len(order)):
-        j = order[i]
-        chosen = int(w.steps[j]) - 1
+    for j in order:
         for step in range(smallest(w, j), w.steps[j]):
             if fill(w, j, -1, step, slot, free, plans[j], 0)[0]:
-                able[j], chosen = True, step
+                able[j] = True
+                spent[j] = fill(w, j, -1, step, slot, free, plans[j], 2)[1]
                 break
+    for j in order:
         if not able[j]:
             w.left[j] = np.inf
-        spent[j] = fill(w, j, -1, chosen, slot, free, plans[j], 2)[1]
+            spent[j] = fill(w, j, -1, int(w.steps[j]) - 1, slot, free, plans[j], 2)[1]
     return able, spent
 
 
@@ -154,14 +154,13 @@ def _all_in_time(
     free, able = np.full(slots, capacity), np.zeros(len(within), np.bool_)
     for j in order:
         if within[j]:
-            chosen = int(w.steps[j]) - 1
             for step in range(smallest(w, j), w.steps[j]):
                 if fill(w, j, -1, step, slot, free, nowhere, 0)[0]:
-                    able[j], chosen = True, step
+                    able[j] = True
+                    fill(w, j, -1, step, slot, free, nowhere, 1)
                     break
             if not able[j] and not old[j]:
                 return able
-            fill(w, j, -1, chosen, slot, free, nowhere, 1)
     return able
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fairway.decide import elastic, kernel_elastic
+from fairway.decide import elastic, kernels_elastic
 from fairway.decide.elastic import Workers, allocate
 from fairway.model.errors import InvalidField
 
@@ -125,7 +125,7 @@ def plain_worthwhile(w: Workers, j: int, step: int, margin: float) -> bool:
 
 @given(some_workers)
 def test_the_minimum_satisfactory_share_is_the_smallest_size_that_is_enough(w: Workers) -> None:
-    assert kernel_elastic.shares(w).tolist() == [plain_share(w, j) for j in range(len(w.need))]
+    assert kernels_elastic.shares(w).tolist() == [plain_share(w, j) for j in range(len(w.need))]
 
 
 @given(some_workers, st.integers(1, 24), st.randoms(use_true_random=False))
@@ -135,7 +135,7 @@ def test_saving_agrees_with_its_plain_twin(w: Workers, capacity: int, random: Ra
     order = np.array(shuffled)
     edges = elastic.bucket_edges(SLOT, 5000.0)
     free = np.full(len(edges) - 1, float(capacity))
-    step, now = kernel_elastic.save(w, order, kernel_elastic.shares(w), edges, free, 0.0)
+    step, now = kernels_elastic.save(w, order, kernels_elastic.shares(w), edges, free, 0.0)
     assert list(zip(step, now, strict=True)) == plain_save(w, shuffled, edges.tolist(), capacity)
     assert free.min() > -1e-6
 
@@ -144,7 +144,7 @@ def test_saving_agrees_with_its_plain_twin(w: Workers, capacity: int, random: Ra
 def test_growing_agrees_with_its_plain_twin(w: Workers, free: int, margin: float) -> None:
     grown = np.array([int(w.sizes[j, 0]) if j % 3 else 0 for j in range(len(w.need))])
     wanted = plain_grow(w, grown.tolist(), free, margin)
-    left = kernel_elastic.grow(w, grown, free, margin, False)
+    left = kernels_elastic.grow(w, grown, free, margin, False)
     # Equal gains may be taken in another order, and then others fit: what is compared is the sum.
     assert left >= 0
     assert math.isclose(_speed(w, grown.tolist()), _speed(w, wanted), rel_tol=0.5)

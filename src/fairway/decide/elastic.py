@@ -109,7 +109,7 @@ def allocate(w: Workers, capacity: int, slot: float, *, grain: float = 0.0, marg
     ``slot`` is the width of the first bucket, ``grain`` what a stretch of running is rounded up to, where whoever
     calls starts and stops jobs only so often. A running job grows where it saves ``margin`` times the restart.
     """
-    from fairway.decide import kernel_elastic as kernel
+    from fairway.decide import kernels_elastic as kernel
 
     least = kernel.shares(w)
     cost = demand(w, least)
