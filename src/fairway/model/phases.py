@@ -27,6 +27,8 @@ class JobPhase(StrEnum):
     FAILED = "failed"
     CANCELLED = "cancelled"
 
+    __hash__ = str.__hash__  # an enumeration's own is written in Python, and this is asked for all the time
+
     @property
     def ended(self) -> bool:
         """True when nothing more will happen to the job."""

@@ -30,6 +30,7 @@ class Table(Generic[Id]):
         self.ids: list[Id | None] = []
         self.free_rows: list[int] = []
         self._capacity = _FIRST
+        self._columns: list[NDArray[Any]] | None = None
         for name, dtype, width in self.COLUMNS:
             setattr(self, name, np.zeros((_FIRST, width) if width else _FIRST, dtype))
 
@@ -73,8 +74,10 @@ class Table(Generic[Id]):
         row = self.row_of.pop(key)
         self.ids[row] = None
         self.free_rows.append(row)
-        for name, _, _ in self.COLUMNS:
-            getattr(self, name)[row] = 0
+        if self._columns is None:
+            self._columns = [getattr(self, name) for name, _, _ in self.COLUMNS]
+        for column in self._columns:
+            column[row] = 0
         return row
 
     def place_rows(self, ids: list[Id | None], free_rows: list[int]) -> None:
@@ -92,3 +95,4 @@ class Table(Generic[Id]):
             new[: len(old)] = old
             setattr(self, name, new)
         self._capacity = capacity
+        self._columns = None

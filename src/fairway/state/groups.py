@@ -106,6 +106,8 @@ class ShapeTable:
         """Keeps away from other work: what ends anywhere may let it in."""
         self.sums: Ints = np.zeros((16, len(SUMS)), np.int64)
         """What a full start takes, in ``SUMS`` order."""
+        self._asked: list[int] = []
+        """Columns of ``flat`` that any shape asks for."""
 
     def get(self, shape: Shape) -> int:
         """The row of a shape, made on first use."""
@@ -126,15 +128,16 @@ class ShapeTable:
         self.shapes.append(shape)
         self.reason.append(None)
         self.row_of[shape] = row
+        self._asked += [column for column in np.flatnonzero(self.flat[row]).tolist() if column not in self._asked]
         return row
 
     def fitting(self, flat: Ints, whole: Ints, share: Ints) -> Bools:
         """(S,) whether a task of each shape fits one of F nodes. ``flat`` is (F, 4); ``whole``, ``share`` are (F,)."""
         height = len(self.shapes)
         ok = (self.whole[:height] <= whole.reshape(-1, 1)) & (self.share[:height] <= share.reshape(-1, 1))
-        for column in range(len(FLAT)):
+        for column in self._asked:
             ok &= self.flat[:height, column] <= flat[:, column].reshape(-1, 1)
-        return ok.max(axis=0, initial=False)
+        return ok[0] if len(ok) == 1 else ok.max(axis=0, initial=False)
 
 
 GroupKey = tuple[int, int, int]
@@ -242,9 +245,10 @@ class GroupTable:
     def wake(self, woken: Bools) -> None:
         """Try these groups again. ``woken`` is (G,)."""
         blocked = self.blocked[: self.height]
-        woken = woken & blocked
-        self.ready += int(self.pending[: self.height][woken].sum())
-        blocked[woken] = False
+        rows = np.flatnonzero(woken & blocked)
+        if len(rows):
+            self.ready += int(self.pending[rows].sum())
+            blocked[rows] = False
 
 
 def least_share(request: Request) -> int:

@@ -180,13 +180,15 @@ def _unfinished(state: ClusterState, row: int) -> bool:
 
 def _record(state: ClusterState, row: int, fact: AttemptEnded, outcome: Outcome) -> None:
     jobs, job = state.jobs, state.jobs.job(row)
-    started = int(jobs.started_at[row])
-    ended = Instant(min(max(fact.at, started, int(jobs.placed_at[row])), state.now))
-    held = ended - int(jobs.placed_at[row])
-    sums = (int(jobs.sums[row, 0]), int(jobs.sums[row, 1]), int(jobs.sums[row, 2]))
-    spent = jobs.sums[row] * float(held)
+    started, placed = int(jobs.started_at[row]), Instant(int(jobs.placed_at[row]))
+    ended = Instant(min(max(fact.at, started, placed), state.now))
+    cpu, memory, gpu = jobs.sums[row].tolist()
+    sums = (cpu, memory, gpu)
+    spent = jobs.sums[row] * float(ended - placed)
     jobs.spent[row] += spent
-    state.queues.spent[state.queues.above[int(jobs.queue[row])]] += spent
+    for above in state.queues.above[int(jobs.queue[row])]:
+        used = state.queues.spent[above]
+        used += spent
     lost = 0
     if outcome.cause in (Cause.PREEMPTED, Cause.NODE_LOST, Cause.DRAINED) and started:
         lost = (ended - min(max(started, int(jobs.checkpoint_at[row])), ended)) * sums[2]
@@ -197,7 +199,7 @@ def _record(state: ClusterState, row: int, fact: AttemptEnded, outcome: Outcome)
     state.news.attempts.append(
         EndedAttempt(
             fact.attempt, job.queue, job.user, fact.executor, tuple(t.node for t in jobs.placement[row]),
-            Instant(int(jobs.placed_at[row])), Instant(started) if started else None, ended, outcome, sums, lost,
+            placed, Instant(started) if started else None, ended, outcome, sums, lost,
         )
     )  # fmt: skip
 
@@ -223,8 +225,8 @@ def _free_room(state: ClusterState, row: int) -> None:
         state.roomier[node] = None
         state.news.nodes[task.node] = None
     queue = int(jobs.queue[row])
-    sums = (int(jobs.sums[row, 0]), int(jobs.sums[row, 1]), int(jobs.sums[row, 2]))
-    state.queues.use(queue, sums, state.now, sign=-1)
+    cpu, memory, gpu = jobs.sums[row].tolist()
+    state.queues.use(queue, (cpu, memory, gpu), state.now, sign=-1)
     state.lighter.update(state.queues.limited_above(queue))
     keep_company(state, job, jobs.placement[row], sign=-1)
     jobs.sums[row] = 0
@@ -290,10 +292,11 @@ def finish(state: ClusterState, row: int, phase: JobPhase, outcome: Outcome) -> 
     state.news.queues[job.queue] = None
     state.news.jobs[job.id] = None
     first = int(jobs.first_started[row])
+    cpu, memory, gpu = jobs.spent[row].tolist()
     ended = state.ended[job.id] = EndedJob(
         job, phase, int(jobs.attempt[row]), Instant(int(jobs.queued_at[row])), Instant(first) if first else None,
         state.now, outcome, int(jobs.failures[row]), int(jobs.preemptions[row]),
-        (float(jobs.spent[row, 0]), float(jobs.spent[row, 1]), float(jobs.spent[row, 2])), int(jobs.lost[row]),
+        (cpu, memory, gpu), int(jobs.lost[row]),
         int(jobs.step[row]), int(jobs.total_steps[row]), jobs.written_off[row],
     )  # fmt: skip
     state.history.leave(int(jobs.history[row]))

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fairway.model.resources import WHOLE
 from fairway.model.time import Instant
 from fairway.state.cluster import ClusterState
 from fairway.state.columns import Ints
@@ -74,7 +75,7 @@ class Trial:
     def charge(self, queue: int, sums: tuple[int, ...]) -> None:
         """Count use against a queue and all above it; negative sums give it back."""
         self._queue_log.append((queue, sums))
-        self.used[self._above[queue]] += np.array(sums)
+        self._charge(queue, np.array(sums, np.int64))
 
     def mark(self) -> tuple[int, int]:
         """A point to roll back to."""
@@ -87,15 +88,24 @@ class Trial:
             self._add(node, tuple(-x for x in flat), devices, -milli)
         while len(self._queue_log) > mark[1]:
             queue, sums = self._queue_log.pop()
-            self.used[self._above[queue]] -= np.array(sums)
+            self._charge(queue, -np.array(sums, np.int64))
+
+    def _charge(self, queue: int, sums: Ints) -> None:
+        for row in self._above[queue]:
+            used = self.used[row]
+            used += sums
 
     def _add(self, node: int, flat: tuple[int, ...], devices: tuple[int, ...], milli: int) -> None:
-        self.free[node] -= flat
+        free = self.free[node]
+        for resource, need in enumerate(flat):
+            if need:
+                free[resource] -= need
         self.touched.add(node)
         if devices:
             column = self.device_free[node]
             for device in devices:
                 column[device] -= milli
-            self.idle[node] = np.count_nonzero(column == 1000)
-            self.share_max[node] = column.max(initial=0)
-            self.gpu_free[node] = column.sum()
+            left: list[int] = column.tolist()
+            self.idle[node] = left.count(WHOLE)
+            self.share_max[node] = max(0, *left)
+            self.gpu_free[node] = sum(left)

@@ -128,11 +128,14 @@ class NodeTable(Table[NodeId]):
 
     def take(self, row: int, flat: tuple[int, ...], devices: tuple[int, ...], milli: int, sign: int = 1) -> None:
         """Take a task's share off a node's free capacity; ``sign=-1`` gives it back."""
-        if any(flat):
-            self.free[row] -= np.multiply(flat, sign)
-        for device in devices:
-            self.device_free[row, device] -= sign * milli
+        free = self.free[row]
+        for column, need in enumerate(flat):
+            if need:
+                free[column] -= sign * need
         if devices:
+            here = self.device_free[row]
+            for device in devices:
+                here[device] -= sign * milli
             self._sum_up(row)
 
     def _whole(self, row: int) -> Ints:
@@ -141,10 +144,11 @@ class NodeTable(Table[NodeId]):
         return whole
 
     def _sum_up(self, row: int) -> None:
-        devices = self.device_free[row]
-        self.idle[row] = np.count_nonzero(devices == WHOLE)
-        self.share_max[row] = devices.max(initial=0)
-        self.gpu_free[row] = devices.sum()
+        # A few numbers: plain Python has them summed before numpy has begun.
+        devices: list[int] = self.device_free[row].tolist()
+        self.idle[row] = devices.count(WHOLE)
+        self.share_max[row] = max(0, *devices) if devices else 0
+        self.gpu_free[row] = sum(devices)
         self.placeable[row] = self.reach[row] is Reach.UP and not self.cordoned[row]
 
     def widen(self, row: int, devices: int) -> None:
@@ -208,6 +212,7 @@ class QueueTable(Table[QueueId]):
         self.above: list[list[int]] = []
         """The row itself and every row above it."""
         self._path: Ints | None = None
+        self._limited: dict[int, list[int]] = {}
 
     @property
     def path(self) -> Ints:
@@ -227,6 +232,7 @@ class QueueTable(Table[QueueId]):
             self.spec.append(queue)
             self.above.append([row, *(self.above[above] if above >= 0 else [])])
             self._path = None
+        self._limited.clear()
         self.spec[row] = queue
         self.discipline[row] = DISCIPLINES.index(queue.discipline) + 1 if queue.discipline else 0
         limit, quota = queue.limit, queue.quota
@@ -254,13 +260,22 @@ class QueueTable(Table[QueueId]):
 
     def limited_above(self, row: int) -> list[int]:
         """The row itself and every row above it, where there is a limit at all."""
-        return [above for above in self.above[row] if (self.limit[above] < NO_LIMIT).any()]
+        found = self._limited.get(row)
+        if found is None:
+            found = [above for above in self.above[row] if (self.limit[above] < NO_LIMIT).any()]
+            self._limited[row] = found
+        return found
 
     def use(self, row: int, sums: tuple[int, int, int], now: int, sign: int = 1) -> None:
         """Count from ``now`` on what an attempt takes against its queue and every queue above it."""
+        taken = np.array(sums, np.int64)
         for above in self.above[row]:
             self._settle(above, now)
-        self.used[self.above[row]] += np.multiply(sums, sign)
+            used = self.used[above]
+            if sign > 0:
+                used += taken
+            else:
+                used -= taken
 
     def set_half_life(self, half_life: Duration, now: int) -> None:
         """Let the past count half in another time from ``now`` on."""
