@@ -3,6 +3,7 @@
 Every array is (N,), one entry per node row. ``Capacity`` is either what is free in a trial or what nodes have in all.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -76,6 +77,16 @@ def speeds(nodes: NodeTable, request: Request) -> Floats:
     return speed_by_kind(request, tuple(nodes.kinds))[nodes.kind[: nodes.height]]
 
 
+def tiers(nodes: NodeTable, request: Request) -> Iterator[Bools]:
+    """(N,) the nodes with devices of one speed, for each speed that a task may run at, the fastest first."""
+    if not request.gpus or not request.accelerators:
+        yield np.ones(nodes.height, np.bool_)
+        return
+    by_kind = speed_by_kind(request, tuple(nodes.kinds))
+    for tier in sorted({*by_kind.tolist()} - {0.0}, reverse=True):
+        yield (by_kind == tier)[nodes.kind[: nodes.height]]
+
+
 def milli_per_device(nodes: NodeTable, request: Request) -> Ints:
     """Milli-GPUs that a task takes of each device it gets, by node; over ``WHOLE`` where it cannot fit."""
     if not request.gpu_memory_mib:
@@ -129,4 +140,5 @@ def pick_devices(device_free: Ints, request: Request, milli: int) -> tuple[int, 
         return ()
     if request.fractional:
         return (int(np.where(device_free >= milli, device_free, PLENTY).argmin()),)
-    return tuple(np.flatnonzero(device_free == WHOLE)[: request.gpus].tolist())
+    free: list[int] = device_free.tolist()
+    return tuple([device for device, left in enumerate(free) if left == WHOLE][: request.gpus])

@@ -6,8 +6,6 @@ fill as few nodes as they can. A gang never spans two executors: nobody could st
 
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from fairway.decide import fit, near, score
 from fairway.decide.search import best_node
 from fairway.model.plan import Placement, TaskPlacement
@@ -151,23 +149,24 @@ def _place_tasks(
 
     The fastest type comes first; there as many tasks at once as a node can take, on the best of those that can.
     """
-    speed, scale = fit.speeds(snap.nodes, request), score.scale(snap, policy.weights)
-    milli = fit.milli_per_device(snap.nodes, request)
+    scale = score.scale(snap, policy.weights).tolist()
     tasks, reason = list[_Task](), None
-    for tier in sorted({*speed.tolist()} - {0.0}, reverse=True):
-        typed = speed == tier
+    for typed in fit.tiers(snap.nodes, request):
         while len(tasks) < count:
             found = best_node(snap, trial, request, count - len(tasks), typed, allowed, scale)
             if found is None:
                 break
             row = found.row
             if reason is None:
-                left = score.leftovers(snap, trial, request, np.array([row]))
-                shares = (left[:, 0] / score.largest(snap)).round(4).tolist()
-                reason = score.placed_reason(shares, float(score.best_fit(left, scale)[0].round(4)), found.candidates)
+                left = score.leftovers_of(snap, trial, request, row)
+                shares = [amount / most for amount, most in zip(left, score.largest(snap).tolist(), strict=True)]
+                worth = sum(each * amount for each, amount in zip(scale, left, strict=True))
+                worth, *shares = np.array((worth, *shares)).round(4).tolist()
+                reason = score.placed_reason(shares, worth, found.candidates)
+            milli = request.milli_on(int(snap.nodes.gpu_memory[row]))
             for _ in range(found.times):
-                devices = fit.pick_devices(trial.device_free[row], request, int(milli[row]))
-                share = int(milli[row]) if devices else 0
+                devices = fit.pick_devices(trial.device_free[row], request, milli)
+                share = milli if devices else 0
                 trial.take(row, request.flat, devices, share)
                 tasks.append(_Task(role, row, devices, share))
     return tasks, reason

@@ -19,11 +19,20 @@ from fairway.state.tables import CPU, MEMORY
 def leftovers(snap: Snapshot, trial: Trial, request: Request, rows: Ints, times: int = 1) -> Floats:
     """(3, R): milli-GPUs, MiB and milli-CPUs that each row would have left after ``times`` tasks."""
     left = np.empty((3, len(rows)), np.float64)
-    taken = milli_per_device(snap.nodes, request)[rows] * (request.gpus * times) if request.gpus else 0
+    taken: Ints | int = request.gpus * request.gpu_milli * times
+    if request.gpu_memory_mib:
+        taken = milli_per_device(snap.nodes, request)[rows] * (request.gpus * times)
     left[0] = trial.gpu_free[rows] - taken
     left[1] = trial.free[rows, MEMORY] - request.memory_mib * times
     left[2] = trial.free[rows, CPU] - request.cpu_milli * times
     return left
+
+
+def leftovers_of(snap: Snapshot, trial: Trial, request: Request, row: int) -> tuple[int, int, int]:
+    """The same of one row, and one task."""
+    milli = request.gpus * request.milli_on(int(snap.nodes.gpu_memory[row]))
+    free: list[int] = trial.free[row].tolist()
+    return int(trial.gpu_free[row]) - milli, free[MEMORY] - request.memory_mib, free[CPU] - request.cpu_milli
 
 
 def largest(snap: Snapshot) -> Floats:
@@ -37,7 +46,7 @@ def scale(snap: Snapshot, weights: Weights) -> Floats:
     return np.array((weights.gpu, weights.memory, weights.cpu), np.float64) / largest(snap)
 
 
-def best_fit(left: Floats, scale: Floats) -> Floats:
+def best_fit(left: Floats, scale: Sequence[float] | Floats) -> Floats:
     """(R,) weighted sum of what would be left over: the multi-dimensional best fit."""
     return scale[0] * left[0] + scale[1] * left[1] + scale[2] * left[2]
 

@@ -5,6 +5,8 @@ those blocks first in which a node with the fewest idle devices may fit, until e
 does the same without looking at every node; both find the same node.
 """
 
+import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -30,7 +32,7 @@ class Found(NamedTuple):
 
 
 def best_node(
-    snap: Snapshot, trial: Trial, request: Request, wanted: int, typed: Bools, able: Bools, scale: Floats
+    snap: Snapshot, trial: Trial, request: Request, wanted: int, typed: Bools, able: Bools, scale: Sequence[float]
 ) -> Found | None:
     """The best node for as many of ``wanted`` equal tasks as any node can take; a share of a device goes one by one.
 
@@ -47,53 +49,52 @@ def best_node(
     if not len(rows):
         return None
     scores = score.best_fit(score.leftovers(snap, trial, request, rows, times), scale)
-    if len(rows) > LOOK_AT:
-        near = _near(snap, trial, request, times, typed, rows, scores, float(scale[0]))
-        rows, scores = rows[near], scores[near]
-    return Found(int(rows[scores.argmin()]), times, len(rows))
+    if len(rows) <= LOOK_AT:
+        return Found(int(rows[scores.argmin()]), times, len(rows))
+    best, seen = _nearest(rows, scores, _levels(snap, trial, request, times, typed), request, times, scale[0])
+    return Found(int(rows[best]), times, seen)
 
 
-def _near(
-    snap: Snapshot,
-    trial: Trial,
-    request: Request,
-    times: int,
-    typed: Bools,
-    rows: Ints,
-    scores: Floats,
-    per_milli: float,
-) -> Bools:
-    """(R,) which of ``rows`` are compared: whole blocks, the tightest first, until ``LOOK_AT`` are seen."""
-    level = _levels(snap, trial, request, times, typed)[rows // BLOCK]
+def _nearest(
+    rows: Ints, scores: Floats, level: Ints, request: Request, times: int, per_milli: float
+) -> tuple[int, int]:
+    """(index of the best score, how many were compared): whole blocks, the tightest first, until ``LOOK_AT`` are seen.
+
+    ``rows`` (R,) ascend, ``scores`` (R,) are theirs, and ``level`` (B,) is of ``_levels``.
+    """
+    block = rows // BLOCK
+    firsts = np.flatnonzero(np.diff(block, prepend=-1))
+    levels, least = level[block[firsts]], np.minimum.reduceat(scores, firsts)
+    order, tight = np.argsort(levels, kind="stable").tolist(), levels.tolist()
+    ends, lowest = [*firsts[1:].tolist(), len(rows)], least.tolist()
     whole = 0 if request.fractional else request.gpus * times
-    near, best = np.zeros(len(rows), np.bool_), np.inf
-    for wanted in np.unique(level).tolist():
-        if not request.fractional and per_milli * WHOLE * (wanted - whole) > best:
+    seen, best, last, chosen = 0, math.inf, -1, list[int]()
+    for index in order:
+        # A level begins, and none of it can be better than what was found: every idle device more is left over.
+        if tight[index] > last and not request.fractional and per_milli * WHOLE * (tight[index] - whole) > best:
             break
-        here = np.flatnonzero(level == wanted)
-        blocks, first = np.unique(rows[here] // BLOCK, return_index=True)
-        seen = int(near.sum()) + np.append(first[1:], len(here))
-        enough = int(np.searchsorted(seen, LOOK_AT))
-        here = here if enough == len(blocks) else here[: np.append(first, len(here))[enough + 1]]
-        near[here] = True
-        best = min(best, float(scores[here].min()))
-        if enough < len(blocks):
+        last = tight[index]
+        chosen.append(index)
+        seen += ends[index] - int(firsts[index])
+        best = min(best, lowest[index])
+        if seen >= LOOK_AT:
             break
-    return near
+    where = min(chosen, key=lambda index: (lowest[index], index))
+    first = int(firsts[where])
+    return first + int(scores[first : ends[where]].argmin()), seen
 
 
 def _levels(snap: Snapshot, trial: Trial, request: Request, times: int, typed: Bools) -> Ints:
     """(B,) the fewest idle devices of a node of each block that has a type, and whole devices enough, to fit."""
     nodes, height = snap.nodes, snap.nodes.height
-    block, kinds = np.arange(height) // BLOCK, max(len(nodes.kinds), 1)
     could = nodes.placeable[:height] & typed
     if request.fractional:
+        block, kinds = np.arange(height) // BLOCK, max(len(nodes.kinds), 1)
         of = block * kinds + nodes.kind[:height]
         some = np.zeros((height // BLOCK + 1) * kinds, np.bool_)
         some[of[could & (trial.share_max >= fit.milli_per_device(nodes, request))]] = True
         could &= some[of]
     else:
         could &= trial.idle >= request.gpus * times
-    level = np.full(height // BLOCK + 1, MOST_IDLE + 1, np.int64)
-    np.minimum.at(level, block[could], np.minimum(trial.idle[could], MOST_IDLE))
-    return level
+    idle = np.where(could, np.minimum(trial.idle, MOST_IDLE), MOST_IDLE + 1)
+    return np.minimum.reduceat(idle, np.arange(0, height, BLOCK))
