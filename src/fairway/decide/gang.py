@@ -6,6 +6,8 @@ fill as few nodes as they can. A gang never spans two executors: nobody could st
 
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from fairway.decide import fit, near, score
 from fairway.decide.search import best_node
 from fairway.model.plan import Placement, TaskPlacement
