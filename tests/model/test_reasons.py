@@ -10,21 +10,24 @@ from fairway.model.job import Priority, PriorityClass
 from fairway.model.reasons import (
     ArrayFull,
     Asked,
+    AwaitingReservation,
     AwaitingVictims,
     Invalid,
     Kept,
+    KeptFree,
     NeverFits,
     NoRoom,
     OverLimit,
     Placed,
     PreemptedBy,
+    Range,
     RanTooLong,
     Refusal,
     WaitingFor,
     WaitingUntil,
     Yielding,
 )
-from fairway.model.time import Instant
+from fairway.model.time import HOUR, Instant
 
 HIGH = Priority(PriorityClass.HIGH)
 
@@ -65,6 +68,18 @@ SAID: list[tuple[Any, str]] = [
     (
         AwaitingVictims((JobId("j1"), JobId("j2")), (NodeId("n1"),)),
         "no room now: starts on n1 when j1, j2 stopped",
+    ),
+    (
+        AwaitingReservation((NodeId("n1"), NodeId("n2")), Range(Instant(0), Instant(HOUR))),
+        "waiting for its reservation on n1, n2, expected 1970-01-01 00:00 to 01:00 UTC",
+    ),
+    (
+        AwaitingReservation(tuple(NodeId(f"n{i}") for i in range(6)), Range(Instant(HOUR), Instant(HOUR))),
+        "waiting for its reservation on n0, n1, n2, n3 and 2 more, expected 1970-01-01 01:00 UTC",
+    ),
+    (
+        KeptFree("1 GPU", JobId("j1"), Instant(25 * HOUR)),
+        "waiting behind the reservation of j1: needs 1 GPU, and may run beyond 1970-01-02 01:00 UTC",
     ),
     (
         Placed("best_fit", 0.25, (("gpu", 0.5), ("cpu", 0.0)), 3),

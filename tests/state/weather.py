@@ -52,9 +52,9 @@ def a_node_of(name: str, shape: int, executor: ExecutorId) -> Node:
 class Cluster:
     """A rehearsal with the executors' numbering of messages, and a memory of what they have said."""
 
-    def __init__(self) -> None:
+    def __init__(self, policy: Policy | None = None) -> None:
         super().__init__()
-        self.it = Rehearsal(Policy(cores_per_gpu=4))
+        self.it = Rehearsal(policy or Policy(cores_per_gpu=4))
         self.seq = dict.fromkeys(EXECUTORS, 0)
         self.said: list[f.Fact] = []
         self.submitted = 0
@@ -124,8 +124,8 @@ class Cluster:
 class Storm(Cluster):
     """Moves drawn from a seed, most of them sensible: clusters fill up, jobs preempt each other, holds meet."""
 
-    def __init__(self, seed: int) -> None:
-        super().__init__()
+    def __init__(self, seed: int, policy: Policy | None = None) -> None:
+        super().__init__(policy)
         self.rng = Random(seed)
         executors = 1 + (self.rng.random() < 0.3)
         for index in range(self.rng.randint(1, 5)):

@@ -1,6 +1,6 @@
 """Why a job does not start, in numbers: what it needs, the largest there is, what is short, who holds it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -24,7 +24,11 @@ MOST_EXPLAINED = 4
 """Shapes whose numbers are brought up to date in one decision; every shape without a reason gets one."""
 
 
-def refusals(snap: Snapshot, trial: Trial, line: Line) -> Iterator[tuple[int, Refusal]]:
+Unless = Callable[[Shape], Refusal | None]
+"""A better reason than the lack of room, for a shape; None where there is none."""
+
+
+def refusals(snap: Snapshot, trial: Trial, line: Line, unless: Unless) -> Iterator[tuple[int, Refusal]]:
     """(place in line, reason) of what is to be told: of every shape that found no room and every group that met a
     limit, where that says something new. The first job in line speaks for all."""
     groups, told = snap.groups, set[int]()
@@ -35,7 +39,8 @@ def refusals(snap: Snapshot, trial: Trial, line: Line) -> Iterator[tuple[int, Re
         known = groups.shapes.reason[groups.keys[row][0]]
         due = (index + turn) % max(len(places), MOST_EXPLAINED) < MOST_EXPLAINED
         if known is None or isinstance(known, NeverFits) or due:
-            reason = no_room(snap, trial, groups.group(row).shape)
+            shape = groups.group(row).shape
+            reason = unless(shape) or no_room(snap, trial, shape)
             if reason != known:
                 told.add(row)
                 yield at, reason

@@ -53,8 +53,8 @@ class Line:
         self._rows: Ints = rows[self._order]
         self._groups = snap.jobs.group[self._rows]
         self._shapes: Ints = groups.shape[self._groups]
-        self._urgent = groups.preempts[self._groups]
-        """(P,) whether to ask the caller when a job finds no room."""
+        self._urgent = groups.preempts[self._groups] | np.isin(self._rows, _reserved(snap))
+        """(P,) whether to ask the caller when a job finds no room: it keeps what is reserved from those behind it."""
         self.rows, self.groups, self.shapes, self.answers = (np.zeros(len(rows), np.int64) for _ in range(4))
         self.no_room = np.full(len(groups.shapes.shapes), -1, np.int64)
         """(S,) place in line of the first job of each shape that found no room; -1 for none."""
@@ -167,7 +167,9 @@ class Line:
 
     def ask_no_more(self) -> None:
         """The caller can do nothing more for jobs that find no room and may not preempt."""
-        self.hopeless |= ~self.snap.groups.preempts[: len(self.hopeless)]
+        hopeless = ~self.snap.groups.preempts[: len(self.hopeless)]
+        hopeless[self.snap.jobs.group[_reserved(self.snap)]] = False
+        self.hopeless |= hopeless
 
     def count_placed(self, before: int) -> int:
         """How many of the jobs before a place in line the walk itself has placed."""
@@ -184,6 +186,18 @@ class Line:
         if self._fast is not None:
             return self._fast.nodes_of(at)
         return [self.snap.nodes.row_of[task.node] for task in self._fitted[at].placement]
+
+    def backfilled(self, at: int) -> None:
+        """The caller has placed a refused job after all: the next one like it speaks for those that wait."""
+        self.answers[at] = UNTRIED
+        shape = self.shapes[at]
+        if self.no_room[shape] == at:
+            rest = np.flatnonzero((self.shapes == shape) & (self.answers == NO_ROOM))
+            self.no_room[shape] = rest[0] if len(rest) else -1
+
+    def refused(self) -> Ints:
+        """Places in line of the jobs that found no room."""
+        return np.flatnonzero(self.answers == NO_ROOM)
 
     def placed(self) -> Iterator[tuple[int, Placement, Placed]]:
         """(place in line, placement, reason) of every job that the walk itself has placed."""
@@ -236,6 +250,13 @@ def _compiled(shape: Shape, kinds: fit.Kinds, several: bool) -> Compiled:
 
 
 def _in_order(snap: Snapshot, policy: Policy, disciplines: order.Disciplines) -> Ints:
-    """Rows of every job in line whose group is ready."""
+    """Rows of every job in line whose group is ready, or that room is kept for."""
     rows = np.flatnonzero(snap.jobs.in_line[: snap.jobs.height])
-    return order.in_order(snap, policy, rows[~snap.groups.blocked[snap.jobs.group[rows]]], disciplines)
+    ready = ~snap.groups.blocked[snap.jobs.group[rows]]
+    if snap.reserved:
+        ready |= np.isin(rows, _reserved(snap))
+    return order.in_order(snap, policy, rows[ready], disciplines)
+
+
+def _reserved(snap: Snapshot) -> list[int]:
+    return [snap.jobs.row_of[job] for job in snap.reserved]

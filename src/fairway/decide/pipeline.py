@@ -14,6 +14,7 @@ from fairway.decide.gang import Short, place
 from fairway.decide.line import Line
 from fairway.decide.marks import SLOW
 from fairway.decide.repack import Repack
+from fairway.decide.reserve import Room
 from fairway.model.ids import AttemptId
 from fairway.model.phases import Cause
 from fairway.model.plan import Action, Hold, Placement, Plan, Release, Review, Start, Stop, Unplaced
@@ -89,6 +90,7 @@ def place_in_order(cycle: Cycle) -> None:
     repack = Repack(line)
     if len(line) > 1:
         line.ask_of_all()
+    room = Room(cycle.snap, cycle.trial, cycle.policy)
     for why, at in line.walk():
         group = cycle.snap.groups.group(int(line.groups[at]))
         row = int(line.rows[at])
@@ -103,7 +105,10 @@ def place_in_order(cycle: Cycle) -> None:
             said[at] = actions
             line.helped(at)
         else:
-            line.refuse(at, over_limit(cycle.snap, cycle.trial, group.queue, group.shape.least_sums) is not None)
+            limit = over_limit(cycle.snap, cycle.trial, group.queue, group.shape.least_sums) is not None
+            line.refuse(at, limit)
+            if not limit:
+                room.keep(int(line.groups[at]))  # from here on in line
     if cycle.snap.groups.shapes.apart.any():
         line.tell_company(cycle.trial.company, len(line))
     many = line.starts()
@@ -111,10 +116,19 @@ def place_in_order(cycle: Cycle) -> None:
         cycle.actions.append(many)
     for at, placement, reason in line.placed():
         said[at] = [_start(cycle, int(line.rows[at]), placement, reason)]
-    for at, refusal in refusals(cycle.snap, cycle.trial, line):
+    refused = line.refused()
+    for index, fitted in room.lend(line.rows[refused]):
+        at = int(refused[index])
+        line.backfilled(at)
+        _keep_company(cycle, int(line.rows[at]), fitted.placement)
+        said[at] = [_start(cycle, int(line.rows[at]), fitted.placement, fitted.reason)]
+    room.open()
+    for at, refusal in refusals(cycle.snap, cycle.trial, line, room.unless_kept):
         said.setdefault(at, []).append(Unplaced(cycle.snap.jobs.id_of(int(line.rows[at])), refusal))
     for at in sorted(said):
         cycle.actions += said[at]
+    cycle.actions += room.reservations(line.rows[line.refused()], cycle.actions)
+    room.close()
 
 
 def take_turns(cycle: Cycle) -> None:

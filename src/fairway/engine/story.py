@@ -1,7 +1,7 @@
 """What was decided about a job, in sentences that carry the numbers; the same decision always gives the same one."""
 
 from fairway.model.phases import Cause
-from fairway.model.plan import Hold, Placement, Start, Stop
+from fairway.model.plan import Hold, Placement, Reserve, Start, Stop
 from fairway.model.reasons import AwaitingVictims
 from fairway.model.resources import WHOLE
 from fairway.model.time import format_duration
@@ -28,6 +28,8 @@ def sentence(decision: Decision) -> str:
             return f"attempt {attempt.n} is told to stop: {reason}"
         case Hold() as hold:
             return f"room is kept for it on {places(hold.placement)} until {_victims(hold)} stopped"
+        case Reserve(_, placement, expected):
+            return f"room is reserved for it on {places(placement)}, expected {expected}"
         case refusal:
             return str(refusal)
 

@@ -6,7 +6,7 @@ from functools import lru_cache
 
 from fairway.model.ids import AttemptId, JobId, NodeId, QueueId
 from fairway.model.phases import Cause
-from fairway.model.reasons import Placed, Refusal, StopReason
+from fairway.model.reasons import Placed, Range, Refusal, StopReason
 from fairway.model.time import Instant
 
 
@@ -95,6 +95,23 @@ class Release:
 
 
 @dataclass(frozen=True, slots=True)
+class Reserve:
+    """Keep room for a queued job from ``expected.p50`` on: whoever stands behind it gets of it only what is free again
+    by then. The job stays in line, and starts wherever it fits first. Replaces an earlier reservation of the job."""
+
+    job: JobId
+    placement: Placement
+    expected: Range
+
+
+@dataclass(frozen=True, slots=True)
+class Unreserve:
+    """Give up a reservation: others have come before its job."""
+
+    job: JobId
+
+
+@dataclass(frozen=True, slots=True)
 class Unplaced:
     """This queued job was tried and does not start now, and so do all that are equal to it in what they need, their
     queue and their priority class (its *group*)."""
@@ -113,7 +130,7 @@ class Review:
     at: Instant
 
 
-Action = Start | Starts | Stop | Hold | Release | Unplaced | Review
+Action = Start | Starts | Stop | Hold | Release | Reserve | Unreserve | Unplaced | Review
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ like ``10m``, ``Literal`` is a choice, a nested part is a mapping.
 
 from dataclasses import dataclass, fields
 from math import isfinite
+from typing import Literal
 
 from fairway.model.admission import Admission
 from fairway.model.errors import InvalidField
@@ -77,6 +78,20 @@ class Fairness:
 
 
 @dataclass(frozen=True, slots=True)
+class Backfill:
+    """Room that is kept for jobs that wait while others pass them. ``mode``: ``none`` keeps nothing, ``easy`` for the
+    first such job, ``conservative`` for the first ``depth``. ``after``: how long a job has waited by then."""
+
+    mode: Literal["none", "easy", "conservative"] = "easy"
+    after: Duration = Duration(10 * MINUTE)
+    depth: int = 8
+
+    def __post_init__(self) -> None:
+        within(self, "policy.backfill", "after", 0, LONGEST)
+        within(self, "policy.backfill", "depth", 1, 1_000)
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
     """``cores_per_gpu``: how many CPU cores count as much as one GPU when lost work is compared. ``max_victims``: how
     many jobs one preemption may stop at most."""
@@ -87,6 +102,7 @@ class Policy:
     order: Ordering = Ordering()
     admission: Admission = Admission()
     fairness: Fairness = Fairness()
+    backfill: Backfill = Backfill()
 
     def __post_init__(self) -> None:
         for name in ("cores_per_gpu", "max_victims"):

@@ -10,7 +10,7 @@ from typing import ClassVar, Literal
 from fairway.model.ids import JobId, NodeId, QueueId
 from fairway.model.job import Priority
 from fairway.model.resources import WHOLE
-from fairway.model.time import Instant, format_duration
+from fairway.model.time import Instant, format_duration, format_instant
 
 _NAMES = {
     "gpus": "GPUs",
@@ -30,12 +30,24 @@ def _amount(resource: str, value: int) -> str:
     return f"{value} MiB" if resource == "memory_mib" else f"{value / 1000:g}"
 
 
+def _some(names: tuple[str, ...], most: int = 4) -> str:
+    shown = ", ".join(names[:most])
+    return f"{shown} and {len(names) - most} more" if len(names) > most else shown
+
+
 @dataclass(frozen=True, slots=True)
 class Range:
     """An instant known as a range: half the time before ``p50``, nine times of ten before ``p90``."""
 
     p50: Instant
     p90: Instant
+
+    def __str__(self) -> str:
+        first, last = format_instant(self.p50), format_instant(self.p90)
+        day, _, hour = last.rpartition(" ")
+        if first == last:
+            return f"{first} UTC"
+        return f"{first} to {hour if first.startswith(day) else last} UTC"
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +225,36 @@ class AwaitingVictims:
 Waiting = WaitingUntil | WaitingFor | ArrayFull | Kept
 """Why a job is not in line."""
 
-Refusal = Invalid | NeverFits | OverLimit | Waiting | NoRoom | Yielding | AwaitingVictims
+
+@dataclass(frozen=True, slots=True)
+class AwaitingReservation:
+    """Passed by others for long enough: room is kept for it on ``nodes``, forecast to be free at ``expected``."""
+
+    tier: ClassVar = "waiting"
+    nodes: tuple[NodeId, ...]
+    expected: Range
+
+    def __str__(self) -> str:
+        return f"waiting for its reservation on {_some(self.nodes)}, expected {self.expected}"
+
+
+@dataclass(frozen=True, slots=True)
+class KeptFree:
+    """Would fit, but in room that is kept for a job ahead of it, and may not have ended by ``until``."""
+
+    tier: ClassVar = "waiting"
+    need: str
+    kept_for: JobId
+    until: Instant
+
+    def __str__(self) -> str:
+        until = format_instant(self.until)
+        return f"waiting behind the reservation of {self.kept_for}: needs {self.need}, and may run beyond {until} UTC"
+
+
+Refusal = (
+    Invalid | NeverFits | OverLimit | Waiting | NoRoom | Yielding | AwaitingVictims | AwaitingReservation | KeptFree
+)
 """Why a job is not running."""
 
 

@@ -1,6 +1,7 @@
 """Instants and durations: whole milliseconds, passed as arguments, never read from a clock here."""
 
 import re
+from datetime import UTC, datetime
 from typing import Final, NewType
 
 from fairway.model.errors import InvalidField
@@ -19,6 +20,8 @@ DAY: Final = Duration(86_400_000)
 NEVER: Final = Instant(1 << 62)
 """Later than every instant that happens."""
 
+_LAST_SECOND = 253_402_300_799
+"""9999-12-31 23:59:59 UTC, the last that a calendar date is made of."""
 _UNITS = {"ms": 1, "s": SECOND, "m": MINUTE, "h": HOUR, "d": DAY}
 _PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 
@@ -53,3 +56,9 @@ def format_duration(duration: int) -> str:
         if count:
             parts.append(f"{count}{unit}")
     return "".join(parts[:2])
+
+
+def format_instant(instant: int) -> str:
+    """An instant in UTC to the minute: ``2026-11-21 14:10``; a simulated one counts from 1970."""
+    seconds = min(max(instant // 1000, 0), _LAST_SECOND)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M}"

@@ -11,7 +11,7 @@ from typing import Any
 from fairway.model import facts as f
 from fairway.model.ids import AttemptId, ExecutorId, JobId, QueueId, ServiceId
 from fairway.model.phases import Cause, JobPhase, Reach
-from fairway.model.plan import Hold, Release, Review, Start, Stop, Unplaced
+from fairway.model.plan import Hold, Release, Reserve, Review, Start, Stop, Unplaced, Unreserve
 from fairway.model.reasons import Asked, Kept, WaitingUntil, Yielding
 from fairway.model.time import NEVER, Instant
 from fairway.state import lifecycle
@@ -20,6 +20,7 @@ from fairway.state.dependents import forget_all
 from fairway.state.history import pace
 from fairway.state.jobs import placed_sums, task_need
 from fairway.state.line import advance, leave_line, set_phase
+from fairway.state.reservations import break_reservations, drop_reservation, keep_room
 from fairway.state.services import remove_service, set_service
 from fairway.state.settle import settle
 
@@ -136,6 +137,7 @@ def _node_gone(state: ClusterState, fact: f.NodeGone) -> None:
     state.news.nodes[fact.node] = None
     for job in _in_line_order(state, state.nodes.attempts[row]):
         lifecycle.lose_node(state, state.jobs.row_of[job])
+    break_reservations(state, fact.node)
     for job in list(state.held):
         hold = state.jobs.hold[state.jobs.row_of[job]]
         if hold and any(task.node == fact.node for task in hold.placement):
@@ -148,7 +150,9 @@ def _node_cordoned(state: ClusterState, fact: f.NodeCordoned) -> None:
         return
     state.nodes.set_cordon(row, fact.on)
     state.news.nodes[fact.node] = None
-    if not fact.on:
+    if fact.on:
+        break_reservations(state, fact.node)
+    else:
         state.roomier[row] = None
 
 
@@ -374,6 +378,8 @@ _RULE: dict[type, Callable[[ClusterState, Any], None]] = {
     Stop: _stop,
     Hold: _hold,
     Release: _release,
+    Reserve: keep_room,
+    Unreserve: lambda state, action: drop_reservation(state, action.job),
     Unplaced: _unplaced,
     Review: _review,
 }

@@ -110,6 +110,8 @@ def _lines(state: ClusterState) -> list[str]:
         pending[int(jobs.group[row])] += in_line
         if (phase is JobPhase.QUEUED and not held) != in_line:
             wrong.append(f"job {name}: {phase}, {'held' if held else 'not held'}, in line: {in_line}")
+        if name in state.reserved and not in_line:
+            wrong.append(f"job {name}: room is kept for it, and it does not stand in line")
         if held != (name in state.held):
             wrong.append(f"job {name}: hold and held disagree")
         key = (groups.shapes.row_of[shape_of(job)], state.queues.row_of[job.queue], int(job.priority.cls))

@@ -13,7 +13,7 @@ from fairway.model.ids import ROOT, AttemptId, ExecutorId, JobId, NodeId, PoolId
 from fairway.model.job import Job
 from fairway.model.offer import Pool
 from fairway.model.phases import JobPhase
-from fairway.model.plan import Hold, Start, Stop
+from fairway.model.plan import Hold, Reserve, Start, Stop
 from fairway.model.policy import Policy
 from fairway.model.queue import Queue
 from fairway.model.reasons import Refusal, WaitingUntil
@@ -75,7 +75,7 @@ class Decision:
 
     job: JobId
     at: Instant
-    what: Start | Stop | Hold | Refusal
+    what: Start | Stop | Hold | Reserve | Refusal
 
 
 class Standing(NamedTuple):
@@ -150,6 +150,8 @@ class ClusterState:
         """Attempts that run, or may run, though nobody wants them: to be stopped."""
         self.held: dict[JobId, None] = {}
         """Queued jobs with a hold on room that is being emptied."""
+        self.reserved: dict[JobId, Reserve] = {}
+        """Jobs in line that room is kept for from a time on, in the order in which that was decided."""
         self.overdue: dict[JobId, None] = {}
         """Running jobs past their ``max_runtime``, not yet told to stop."""
         self.inventory_seq: dict[ExecutorId, int] = {}

@@ -15,7 +15,7 @@ from fairway.model.job import Job, PriorityClass
 from fairway.model.node import Node
 from fairway.model.offer import Pool
 from fairway.model.phases import Cause, JobPhase, Reach
-from fairway.model.plan import Hold, Placement
+from fairway.model.plan import Hold, Placement, Reserve
 from fairway.model.policy import Policy
 from fairway.model.queue import Queue
 from fairway.model.reasons import ArrayFull, Refusal, StopReason, WaitingUntil
@@ -145,6 +145,7 @@ class Dump:
     pools: tuple[Pool, ...]
     ended: tuple[EndedJob, ...]
     policy: Policy = field(default_factory=Policy)
+    reserved: tuple[Reserve, ...] = ()
     learned: int = 0
     kinds_of_work: tuple[KindRecord, ...] = ()
     arrays: tuple[ArrayRecord, ...] = ()
@@ -190,6 +191,7 @@ def _record(state: ClusterState) -> Dump:
         pools=tuple(state.pools.values()),
         ended=tuple(state.ended.values()),
         policy=state.policy,
+        reserved=tuple(state.reserved.values()),
         learned=state.history.learned,
         kinds_of_work=tuple(
             KindRecord(kind, int(state.history.quiet_since[row]), state.history.sketches(row))
@@ -256,6 +258,7 @@ def load(data: bytes) -> ClusterState:
     state.history.tie()
     state.arrays = {a.id: ArrayCount(a.size, a.limit, a.ended, a.failed) for a in saved.arrays}
     state.ended_arrays = dict(saved.ended_arrays)
+    state.reserved = {reserved.job: reserved for reserved in saved.reserved}
     _load_jobs(state, saved)
     for row, record in enumerate(saved.queues):
         if record.average:

@@ -242,6 +242,12 @@ class GroupTable:
         below: Bools = np.any(np.isin(queues.path, list(rows)), axis=1)
         self.wake(below[self.queue[: self.height]])
 
+    def wake_one(self, row: int) -> None:
+        """Try a group again."""
+        if self.blocked[row]:
+            self.blocked[row] = False
+            self.ready += int(self.pending[row])
+
     def wake(self, woken: Bools) -> None:
         """Try these groups again. ``woken`` is (G,)."""
         blocked = self.blocked[: self.height]

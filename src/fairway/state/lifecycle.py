@@ -210,6 +210,8 @@ def _learn(state: ClusterState, row: int, cause: Cause, started: Instant, ended:
     if cause in OWN_ENDS:
         work = int(jobs.ran[row]) + (ended - started) * pace
         state.history.learn(int(jobs.history[row]), work, jobs.job(row).estimate)
+        for kept in state.reserved.values():  # who waits may now be forecast to be short enough for what is kept
+            state.roomier.update(dict.fromkeys(state.nodes.row_of[task.node] for task in kept.placement))
         jobs.ran[row] = 0
     else:
         kept = min(max(started, int(jobs.checkpoint_at[row])), ended)

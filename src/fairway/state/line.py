@@ -16,6 +16,7 @@ from fairway.model.reasons import ArrayFull, Kept, Waiting, WaitingFor, WaitingU
 from fairway.model.time import Instant
 from fairway.state.cluster import KEEP_ENDED, ArrayCount, ClusterState
 from fairway.state.jobs import PHASE_CODE
+from fairway.state.reservations import drop_reservation
 
 NAMED = 3
 """Dependencies that a reason names; the others are counted."""
@@ -92,6 +93,8 @@ def _enqueue(state: ClusterState, row: int) -> None:
     if not jobs.in_line[row]:
         jobs.in_line[row] = True
         state.groups.count(int(jobs.group[row]), 1)
+    if state.reserved:  # it may be short enough to run in room that is kept, where those equal to it are not
+        state.groups.wake_one(int(jobs.group[row]))
     queue = int(jobs.queue[row])
     if (state.queues.spec[queue].discipline or state.policy.order.discipline) in TAKE_TURNS:
         state.lighter.add(queue)  # its turn may come before that of equals who have been refused
@@ -100,7 +103,8 @@ def _enqueue(state: ClusterState, row: int) -> None:
 
 
 def leave_line(state: ClusterState, row: int) -> None:
-    """Take a job out of the line, if it stands there."""
+    """Take a job out of the line, if it stands there; room that was kept for it is not any more."""
+    drop_reservation(state, state.jobs.id_of(row))
     if state.jobs.in_line[row]:
         state.jobs.in_line[row] = False
         state.groups.count(int(state.jobs.group[row]), -1)

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fairway.model.ids import JobId
+from fairway.model.plan import Reserve
 from fairway.model.resources import WHOLE
 from fairway.model.time import Instant
 from fairway.state.cluster import ClusterState
@@ -33,6 +35,8 @@ class Snapshot:
     """Rows of running jobs past their ``max_runtime``."""
     history: RunTimes
     """How long work has taken."""
+    reserved: dict[JobId, Reserve]
+    """Jobs in line that room is kept for, and where."""
 
 
 def snapshot(state: ClusterState) -> Snapshot:
@@ -41,7 +45,8 @@ def snapshot(state: ClusterState) -> Snapshot:
     held = sorted((row_of[job] for job in state.held), key=lambda row: (line.cls[row], line.ordinal[row]))
     overdue = sorted(row_of[job] for job in state.overdue)
     return Snapshot(
-        state.now, state.nodes, state.queues, state.jobs, state.groups, tuple(held), tuple(overdue), state.history
+        state.now, state.nodes, state.queues, state.jobs, state.groups, tuple(held), tuple(overdue), state.history,
+        state.reserved,
     )  # fmt: skip
 
 

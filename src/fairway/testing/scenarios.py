@@ -42,7 +42,19 @@ from fairway.model import facts as f
 from fairway.model.ids import AttemptId, ExecutorId, JobId, NodeId
 from fairway.model.job import Job
 from fairway.model.phases import Cause
-from fairway.model.plan import Action, Hold, Placement, Plan, Release, Review, Start, Stop, TaskPlacement
+from fairway.model.plan import (
+    Action,
+    Hold,
+    Placement,
+    Plan,
+    Release,
+    Reserve,
+    Review,
+    Start,
+    Stop,
+    TaskPlacement,
+    Unreserve,
+)
 from fairway.model.policy import Policy
 from fairway.model.reasons import Placed
 from fairway.model.resources import WHOLE
@@ -302,6 +314,10 @@ def render(action: Action) -> Iterator[str]:
         yield f"release  {action.job}"
     elif isinstance(action, Review):
         yield f"review   {action.queue} {_when(action.at)}"
+    elif isinstance(action, Reserve):
+        yield f"reserve  {action.job} on {_where(action.placement)} expected {action.expected}"
+    elif isinstance(action, Unreserve):
+        yield f"unreserve {action.job}"
     else:
         yield f"wait     {action.job}  {action.reason}"
 
