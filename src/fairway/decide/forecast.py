@@ -24,6 +24,8 @@ UNKNOWN_P50, UNKNOWN_P90 = HOUR, DAY
 """What is said of work of which nothing at all is known."""
 OF_STEPS = 1.25
 """How much longer than its steps so far say a program may take, nine times of ten."""
+BEYOND = 1.5
+"""How much longer than the longest sample a run that is drawn from beyond it takes."""
 _LEVELS = 4
 
 
@@ -31,59 +33,67 @@ _LEVELS = 4
 class Span:
     """Milliseconds that work takes from now on: half the time at most ``p50``, nine times of ten at most ``p90``.
 
-    ``known`` is false where nothing but Lindy's law, or nothing at all, speaks for it.
+    ``known`` is false where nothing but Lindy's law, or nothing at all, speaks for it. ``drawn`` is the quantile that
+    was asked for, if any.
     """
 
     p50: Floats
     p90: Floats
     known: Bools
+    drawn: Floats
 
 
-def pending(history: RunTimes, jobs: JobTable, rows: Ints) -> Span:
-    """What waiting jobs will take from their start, at full pace; a job that was stopped has some of it behind it."""
-    span = _ahead(history, jobs, rows, jobs.ran[rows].astype(np.float64))
+def pending(history: RunTimes, jobs: JobTable, rows: Ints, at: Floats | float = 0.5) -> Span:
+    """What waiting jobs will take from their start, at full pace; a job that was stopped has some of it behind it.
+    ``at`` is the quantile to draw, of each job or of all."""
+    span = _ahead(history, jobs, rows, jobs.ran[rows].astype(np.float64), at)
     return _capped(span, jobs.longest[rows].astype(np.float64))
 
 
-def running(history: RunTimes, jobs: JobTable, rows: Ints, now: int) -> Span:
-    """What live attempts will still take on what they have; one that is being stopped, next to nothing."""
+def running(history: RunTimes, jobs: JobTable, rows: Ints, now: int, at: Floats | float = 0.5) -> Span:
+    """What live attempts will still take on what they have; one that is being stopped, next to nothing. ``at`` as in
+    ``pending``."""
     pace = np.where(jobs.pace[rows] > 0, jobs.pace[rows], 1.0)
     began = np.where(jobs.started_at[rows] > 0, jobs.started_at[rows], now)
     ran = np.maximum(now - began, 0).astype(np.float64)
     done = jobs.ran[rows] + ran * pace
-    span = _ahead(history, jobs, rows, done)
-    p50, p90, known = span.p50 / pace, span.p90 / pace, span.known
+    span = _ahead(history, jobs, rows, done, at)
+    p50, p90, drawn = span.p50 / pace, span.p90 / pace, span.drawn / pace
     step, total = jobs.step[rows], jobs.total_steps[rows]
     told = (step > 0) & (total >= step) & (done > 0)
     left = done * (total - step) / np.maximum(step, 1) / pace
     p50, p90 = np.where(told, left, p50), np.where(told, left * OF_STEPS, p90)
+    drawn = np.where(told, left * OF_STEPS ** ((at - 0.5) / 0.4), drawn)
     ends = jobs.phase[rows] == PHASE_CODE[JobPhase.STOPPING]
-    span = Span(np.where(ends, 1.0, p50), np.where(ends, 1.0, p90), known | told | ends)
-    return _capped(span, jobs.longest[rows] - ran)
+    p50, p90, drawn = (np.where(ends, 1.0, span) for span in (p50, p90, drawn))
+    return _capped(Span(p50, p90, span.known | told | ends, drawn), jobs.longest[rows] - ran)
 
 
-def _ahead(history: RunTimes, jobs: JobTable, rows: Ints, done: Floats) -> Span:
+def _ahead(history: RunTimes, jobs: JobTable, rows: Ints, done: Floats, q: Floats | float) -> Span:
     """Work left after ``done`` milliseconds of it; a service's replica never ends."""
     kinds = jobs.history[rows]
-    runs = _left(history, kinds, RUN, done, 1.0)
+    runs = _left(history, kinds, RUN, done, 1.0, q)
     estimate = jobs.estimate[rows].astype(np.float64)
     if (estimate > 0).any():
-        runs = _better(runs, _left(history, kinds, RATIO, done, np.maximum(estimate, 1.0)), estimate, done)
+        ratios = _left(history, kinds, RATIO, done, np.maximum(estimate, 1.0), q)
+        runs = _better(runs, ratios, estimate, done)
     p50, p90, known = runs.p50, runs.p90, runs.known
     lindy = ~known
     p50 = np.where(lindy, np.maximum(done, 0.0), p50)
     p90 = np.where(lindy, 9 * np.maximum(done, 0.0), p90)
     fresh = lindy & (done < UNKNOWN_P50)
     p50, p90 = np.where(fresh, float(UNKNOWN_P50), p50), np.where(fresh, float(UNKNOWN_P90), p90)
-    endless = estimate < 0
-    return Span(np.where(endless, float(NEVER), p50), np.where(endless, float(NEVER), p90), known | endless)
+    guessed = np.where(fresh, UNKNOWN_P50 * (UNKNOWN_P90 / UNKNOWN_P50) ** ((q - 0.5) / 0.4), done * q / (1 - q))
+    drawn, endless = np.where(lindy, guessed, runs.drawn), estimate < 0
+    p50, p90, drawn = (np.where(endless, float(NEVER), span) for span in (p50, p90, drawn))
+    return Span(p50, p90, known | endless, drawn)
 
 
 def _capped(span: Span, most: Floats) -> Span:
     """No attempt outlives its ``max_runtime``."""
     most = np.maximum(most, 1.0)
-    p50, p90 = np.minimum(np.maximum(span.p50, 1.0), most), np.minimum(np.maximum(span.p90, 1.0), most)
-    return Span(p50, p90, span.known | (p90 == most))
+    p50, p90, drawn = (np.minimum(np.maximum(lasts, 1.0), most) for lasts in (span.p50, span.p90, span.drawn))
+    return Span(p50, p90, span.known | (p90 == most), drawn)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +104,7 @@ class _Guess:
     p90: Floats
     known: Bools
     level: Ints
+    drawn: Floats
 
 
 def _better(runs: _Guess, ratios: _Guess, estimate: Floats, done: Floats) -> _Guess:
@@ -105,10 +116,11 @@ def _better(runs: _Guess, ratios: _Guess, estimate: Floats, done: Floats) -> _Gu
     as_given = given & ~ratios.known & (estimate > done) & ~(runs.known & (runs.level <= 1))
     p50 = np.where(corrected, ratios.p50, np.where(as_given, raw, runs.p50))
     p90 = np.where(corrected, ratios.p90, np.where(as_given, raw, runs.p90))
-    return _Guess(p50, p90, runs.known | corrected | as_given, runs.level)
+    drawn = np.where(corrected, ratios.drawn, np.where(as_given, raw, runs.drawn))
+    return _Guess(p50, p90, runs.known | corrected | as_given, runs.level, drawn)
 
 
-def _left(history: RunTimes, kinds: Ints, sketch: int, done: Floats, unit: float | Floats) -> _Guess:
+def _left(history: RunTimes, kinds: Ints, sketch: int, done: Floats, unit: float | Floats, q: Floats | float) -> _Guess:
     """Quantiles of what is left among the samples beyond ``done``. ``unit`` is what a ratio of 1 stands for."""
     height, below = len(history), history.below[:, sketch]
     total, at, level = history.total[:height, sketch], kinds.copy(), np.zeros(len(kinds), np.int64)
@@ -125,16 +137,21 @@ def _left(history: RunTimes, kinds: Ints, sketch: int, done: Floats, unit: float
         level = np.where(few, depth + 1, level)
     count = total[at] - gone
     known = count > 0
-    ends = [_value(below, at, gone + _rank(count, q), q, offset) * unit - done for q in (0.5, 0.9)]
-    return _Guess(np.maximum(ends[0], 1.0), np.maximum(ends[1], 1.0), known, level)
+    p50, p90, drawn = (
+        np.maximum(_value(below, at, gone + _rank(count, each), each, offset) * unit - done, 1.0)
+        for each in (0.5, 0.9, q)
+    )
+    # Beyond the longest of so few samples there is more: one in (n + 1) takes longer still.
+    drawn = np.where(np.asarray(q) * (count + 1) > count, drawn * BEYOND, drawn)
+    return _Guess(p50, p90, known, level, drawn)
 
 
-def _rank(count: Ints, q: float) -> Ints:
+def _rank(count: Ints, q: Floats | float) -> Ints:
     """Which of so many samples bounds the next one with probability ``q``: ceil(q (n + 1)), at most the last."""
     return np.minimum(np.ceil(q * (count + 1)).astype(np.int64), np.maximum(count, 1))
 
 
-def _value(below: np.ndarray, at: Ints, rank: Ints, q: float, offset: int) -> Floats:
+def _value(below: np.ndarray, at: Ints, rank: Ints, q: Floats | float, offset: int) -> Floats:
     """The sample of that rank, by bisection over the cumulated counts: it lies in the first bucket that reaches it."""
     low, high = np.zeros(len(at), np.int64), np.full(len(at), BUCKETS - 1, np.int64)
     for _ in range(math.ceil(math.log2(BUCKETS))):
