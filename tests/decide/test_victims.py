@@ -17,13 +17,15 @@ from fairway.model.facts import Progressed, Ruled
 from fairway.model.ids import NodeId
 from fairway.model.job import Job, PriorityClass, Role
 from fairway.model.plan import Plan, Start, TaskPlacement
-from fairway.model.policy import Policy
+from fairway.model.policy import Policy, Preemption
 from fairway.model.reasons import Placed
 from fairway.model.resources import Request
+from fairway.model.time import Duration
 from fairway.state.snapshot import Trial, snapshot
 from fairway.testing.builders import Rehearsal, a_job, a_node, a_request, submitted
 
-POLICY = Policy(cores_per_gpu=16)
+RESTART, PROTECT = 2_000, 4_000
+POLICY = Policy(cores_per_gpu=16, preemption=Preemption(Duration(RESTART), Duration(PROTECT)))
 
 
 @dataclass(frozen=True)
@@ -89,8 +91,9 @@ def losses(it: Rehearsal, cls: PriorityClass) -> dict[int, int]:
     jobs = it.state.jobs
     lost: dict[int, int] = {}
     for row in jobs.rows():
-        if jobs.placement[row] and jobs.job(row).priority.cls > cls:
-            since = max(int(jobs.started_at[row]), int(jobs.checkpoint_at[row]))
+        new = it.state.now < -(-(int(jobs.placed_at[row]) + PROTECT) // 400) * 400
+        if jobs.placement[row] and jobs.job(row).priority.cls > cls and not (new and cls is PriorityClass.HIGH):
+            since = max(int(jobs.started_at[row]), int(jobs.checkpoint_at[row])) - RESTART
             lost[row] = (it.state.now - since) * sum(1000 * len(task.devices) for task in jobs.placement[row])
     return lost
 
@@ -168,4 +171,4 @@ def test_cpu_cores_count_as_a_part_of_a_gpu() -> None:
     it.tell(after=1000)
     (row,) = it.state.jobs.rows()
     victim = preempt.lost_work(snapshot(it.state), POLICY, row)
-    assert (victim.lost_ms, victim.lost) == (1000, 1000 * 4000)
+    assert (victim.lost_ms, victim.lost) == (1000, (1000 + RESTART) * 4000)

@@ -13,7 +13,7 @@ from fairway.model.ids import AttemptId, ExecutorId, JobId, NodeId, QueueId, Ser
 from fairway.model.job import ArrayIndex, Dependency, Job, Priority, PriorityClass, Retry, Role
 from fairway.model.node import Node
 from fairway.model.phases import Cause, JobPhase
-from fairway.model.policy import Policy
+from fairway.model.policy import Policy, Preemption
 from fairway.model.queue import Queue
 from fairway.model.resources import Accelerator, Amount, Request
 from fairway.model.service import Service
@@ -54,7 +54,8 @@ class Cluster:
 
     def __init__(self, policy: Policy | None = None) -> None:
         super().__init__()
-        self.it = Rehearsal(policy or Policy(cores_per_gpu=4))
+        rules = Preemption(protect=Duration(6000), per_job=3, per_hour=12)
+        self.it = Rehearsal(policy or Policy(cores_per_gpu=4, preemption=rules))
         self.seq = dict.fromkeys(EXECUTORS, 0)
         self.said: list[f.Fact] = []
         self.submitted = 0

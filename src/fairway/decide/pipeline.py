@@ -99,7 +99,7 @@ def place_in_order(cycle: Cycle) -> None:
         actions = _place_slowly(cycle, group, row) if why == SLOW else []
         if not actions:
             actions = _repack(cycle, line, repack, said, at)
-        if not actions and group.cls.may_preempt:
+        if not actions and cycle.snap.groups.preempts[line.groups[at]]:
             actions = _preempt(cycle, group, row)
         if actions:
             said[at] = actions

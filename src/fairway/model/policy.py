@@ -92,6 +92,31 @@ class Backfill:
 
 
 @dataclass(frozen=True, slots=True)
+class Preemption:
+    """Who may be stopped for others, how often, and what that costs.
+
+    ``restart``: what a start costs each GPU beside the work that is lost. ``protect``: so long after it was placed a
+    job is nobody's victim. ``per_job``: so often is a job a victim at most. ``per_hour``: so many jobs are stopped in
+    any hour. The last three do not bind critical jobs that need the room.
+    """
+
+    restart: Duration = MINUTE
+    protect: Duration = Duration(5 * MINUTE)
+    per_job: int = 10
+    per_hour: int = 1000
+
+    def __post_init__(self) -> None:
+        for name, most in (("restart", DAY), ("protect", DAY), ("per_job", 1_000_000), ("per_hour", 1_000_000)):
+            within(self, "policy.preemption", name, 0, most)
+
+    def exposed_from(self, placed: int) -> int:
+        """The instant from which a job placed at ``placed`` is no longer protected. Instants are rounded up to a tenth
+        of ``protect``, so that whoever waits for victims is tried again ten times at most and not once for each."""
+        step = max(self.protect // 10, 1)
+        return -(-(placed + self.protect) // step) * step
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
     """``cores_per_gpu``: how many CPU cores count as much as one GPU when lost work is compared. ``max_victims``: how
     many jobs one preemption may stop at most."""
@@ -103,6 +128,7 @@ class Policy:
     admission: Admission = Admission()
     fairness: Fairness = Fairness()
     backfill: Backfill = Backfill()
+    preemption: Preemption = Preemption()
 
     def __post_init__(self) -> None:
         for name in ("cores_per_gpu", "max_victims"):

@@ -12,11 +12,12 @@ from fairway.model import facts as f
 from fairway.model.ids import AttemptId, ExecutorId, JobId, QueueId, ServiceId
 from fairway.model.phases import Cause, JobPhase, Reach
 from fairway.model.plan import Hold, Release, Reserve, Review, Start, Stop, Unplaced, Unreserve
-from fairway.model.reasons import Asked, Kept, WaitingUntil, Yielding
+from fairway.model.reasons import Asked, Kept, PreemptedBy, WaitingUntil, Yielding
 from fairway.model.time import NEVER, Instant
 from fairway.state import lifecycle
 from fairway.state.cluster import ClusterState, Decision
 from fairway.state.dependents import forget_all
+from fairway.state.exposure import expose, watch
 from fairway.state.history import pace
 from fairway.state.jobs import placed_sums, task_need
 from fairway.state.line import advance, leave_line, set_phase
@@ -53,6 +54,8 @@ def _pass_time(state: ClusterState) -> None:
             state.lighter.add(row)
         elif kind == "release":
             advance(state, state.jobs.row_of[JobId(job)])
+        elif kind == "exposed":
+            expose(state)
         else:
             state.overdue[JobId(job)] = None
 
@@ -264,6 +267,8 @@ def _ruled(state: ClusterState, fact: f.Ruled) -> None:
         state.groups.settle()
     for action in later:  # whom they put in line again has not been tried
         _RULE[type(action)](state, action)
+    if fact.plan.tried:
+        watch(state)
 
 
 def _start(state: ClusterState, action: Start) -> None:
@@ -300,6 +305,8 @@ def _stop(state: ClusterState, action: Stop) -> None:
     if row is not None:
         state.overdue.pop(action.attempt.job, None)
         lifecycle.ask_stop(state, row, action.cause, action.reason)
+        if isinstance(action.reason, PreemptedBy):
+            state.preempted.add(state.now)
         state.news.decisions.append(Decision(action.attempt.job, state.now, action))
 
 

@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 
 from fairway.model.ids import JobId
-from fairway.model.phases import JobPhase, Reach
+from fairway.model.phases import Cause, JobPhase, Reach
 from fairway.model.reasons import ArrayFull
 from fairway.model.resources import WHOLE
 from fairway.state.cluster import ClusterState
@@ -114,7 +114,10 @@ def _lines(state: ClusterState) -> list[str]:
             wrong.append(f"job {name}: room is kept for it, and it does not stand in line")
         if held != (name in state.held):
             wrong.append(f"job {name}: hold and held disagree")
-        key = (groups.shapes.row_of[shape_of(job)], state.queues.row_of[job.queue], int(job.priority.cls))
+        last = jobs.last_end[row]
+        victim = last is not None and last.outcome.cause is Cause.PREEMPTED
+        yields = victim and job.priority.cls.may_preempt
+        key = (groups.shapes.row_of[shape_of(job)], state.queues.row_of[job.queue], int(job.priority.cls), yields)
         if groups.keys[int(jobs.group[row])] != key:
             wrong.append(f"job {name}: is in the wrong group")
     for row in range(groups.height):

@@ -23,9 +23,11 @@ from fairway.state.groups import GroupTable
 from fairway.state.history import RunTimes
 from fairway.state.jobs import JobTable
 from fairway.state.tables import NodeTable, QueueTable
+from fairway.state.window import Window
 
 Timer = tuple[int, str, JobId | QueueId, int]
-"""(instant, ``release`` or ``limit``, job, attempt), or (instant, ``review``, queue, 0)."""
+"""(instant, ``release`` or ``limit``, job, attempt), (instant, ``review``, queue, 0), or (instant, ``exposed``, "", 0)
+for all who wait for victims."""
 
 KEEP_ENDED = 20_000
 """Ended jobs that the state remembers, so that a late success can still count; older ones live in the views only."""
@@ -152,6 +154,10 @@ class ClusterState:
         """Queued jobs with a hold on room that is being emptied."""
         self.reserved: dict[JobId, Reserve] = {}
         """Jobs in line that room is kept for from a time on, in the order in which that was decided."""
+        self.preempted = Window()
+        """Jobs told to stop for others."""
+        self.exposed_at = Instant(0)
+        """When those who wait for victims are tried again, though nothing happens; 0 for never."""
         self.overdue: dict[JobId, None] = {}
         """Running jobs past their ``max_runtime``, not yet told to stop."""
         self.inventory_seq: dict[ExecutorId, int] = {}
@@ -183,6 +189,8 @@ class ClusterState:
         at, kind, job, attempt = timer
         if kind == "review":
             return bool(self.queues.review_at[self.queues.row_of[QueueId(job)]] == at)
+        if kind == "exposed":
+            return at == self.exposed_at
         row = self.jobs.row_of.get(JobId(job))
         if row is None or self.jobs.attempt[row] != attempt:
             return False

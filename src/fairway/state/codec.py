@@ -116,6 +116,7 @@ class GroupRecord:
     cls: PriorityClass
     blocked: bool = False
     limit_reason: Refusal | None = None
+    yields: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +151,8 @@ class Dump:
     kinds_of_work: tuple[KindRecord, ...] = ()
     arrays: tuple[ArrayRecord, ...] = ()
     ended_arrays: tuple[tuple[JobId, int], ...] = ()
+    preempted: tuple[tuple[int, int], ...] = ()
+    exposed_at: int = 0
 
 
 def dump(state: ClusterState) -> bytes:
@@ -180,8 +183,10 @@ def _record(state: ClusterState) -> Dump:
         jobs=tuple(_job_record(state, row) for row in jobs.rows()),
         shapes=tuple(map(ShapeRecord, groups.shapes.shapes, groups.shapes.reason)),
         groups=tuple(
-            GroupRecord(shape, queues.id_of(queue), PriorityClass(cls), bool(groups.blocked[r]), groups.limit_reason[r])
-            for r, (shape, queue, cls) in enumerate(groups.keys)
+            GroupRecord(
+                shape, queues.id_of(queue), PriorityClass(cls), bool(groups.blocked[r]), groups.limit_reason[r], yields
+            )
+            for r, (shape, queue, cls, yields) in enumerate(groups.keys)
         ),
         strays=tuple(sorted(state.strays.items())),
         overdue=tuple(sorted(state.overdue)),
@@ -199,6 +204,8 @@ def _record(state: ClusterState) -> Dump:
         ),
         arrays=tuple(ArrayRecord(name, a.size, a.limit, a.ended, a.failed) for name, a in state.arrays.items()),
         ended_arrays=tuple(state.ended_arrays.items()),
+        preempted=tuple(state.preempted.minutes.items()),
+        exposed_at=state.exposed_at,
     )  # fmt: skip
 
 
@@ -247,7 +254,9 @@ def load(data: bytes) -> ClusterState:
     for record in saved.shapes:
         groups.shapes.reason[groups.shapes.get(record.shape)] = record.reason
     for record in saved.groups:
-        row = groups.get(saved.shapes[record.shape].shape, state.queues.row_of[record.queue], record.cls)
+        row = groups.get(
+            saved.shapes[record.shape].shape, state.queues.row_of[record.queue], record.cls, yields=record.yields
+        )
         groups.blocked[row] = record.blocked
         if record.limit_reason is not None:
             groups.tell(row, record.limit_reason)
@@ -263,6 +272,9 @@ def load(data: bytes) -> ClusterState:
     for row, record in enumerate(saved.queues):
         if record.average:
             state.queues.average[row], state.queues.averaged_at[row] = record.average, record.averaged_at
+    state.preempted.minutes, state.exposed_at = dict(saved.preempted), Instant(saved.exposed_at)
+    if state.exposed_at:
+        state.set_timer(state.exposed_at, "exposed", JobId(""), 0)
     state.strays = dict(saved.strays)
     state.inventory_seq = dict(saved.inventory_seq)
     state.services = {service.id: service for service in saved.services}
@@ -300,7 +312,9 @@ def _load_jobs(state: ClusterState, saved: Dump) -> None:
 def _load_job(state: ClusterState, record: JobRecord, saved: Sequence[JobRecord]) -> None:
     jobs, row, job = state.jobs, record.row, record.spec
     queue = state.queues.row_of[job.queue]
-    group = state.groups.get(shape_of(job), queue, job.priority.cls)
+    victim = record.last_end is not None and record.last_end.outcome.cause is Cause.PREEMPTED
+    yields = victim and job.priority.cls.may_preempt
+    group = state.groups.get(shape_of(job), queue, job.priority.cls, yields=yields)
     jobs.fill(row, job, queue, group)
     for name, value in zip(_NUMBERS, record.numbers, strict=True):
         getattr(jobs, name)[row] = value

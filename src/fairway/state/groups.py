@@ -140,19 +140,21 @@ class ShapeTable:
         return ok[0] if len(ok) == 1 else ok.max(axis=0, initial=False)
 
 
-GroupKey = tuple[int, int, int]
+GroupKey = tuple[int, int, int, bool]
 
 
 class Group(NamedTuple):
-    """What the jobs of a group have in common: shape, queue row, class."""
+    """What the jobs of a group have in common: shape, queue row, class, and ``yields``: of a class that may preempt,
+    but victims when they last ran. Those do not look for victims in turn, so that preemption comes to an end."""
 
     shape: Shape
     queue: int
     cls: PriorityClass
+    yields: bool = False
 
 
 class GroupTable:
-    """Groups by (shape row, queue row, class). Columns (G,)."""
+    """Groups by (shape row, queue row, class, yields). Columns (G,)."""
 
     def __init__(self) -> None:
         self.shapes = ShapeTable()
@@ -163,6 +165,7 @@ class GroupTable:
         self.shape: Ints = np.zeros(16, np.int64)
         self.queue: Ints = np.zeros(16, np.int64)
         self.preempts: Bools = np.zeros(16, np.bool_)
+        """May take room from lower classes."""
         self.blocked: Bools = np.zeros(16, np.bool_)
         """Tried and refused, and nothing has happened since that could change this."""
         self.limited: Bools = np.zeros(16, np.bool_)
@@ -177,15 +180,15 @@ class GroupTable:
         """Groups known."""
         return len(self.keys)
 
-    def get(self, shape: Shape, queue: int, cls: PriorityClass) -> int:
+    def get(self, shape: Shape, queue: int, cls: PriorityClass, *, yields: bool = False) -> int:
         """The row of a group, made on first use."""
-        key = (self.shapes.get(shape), queue, int(cls))
+        key = (self.shapes.get(shape), queue, int(cls), yields)
         row = self.row_of.get(key)
         if row is not None:
             return row
         row = len(self.keys)
         _grow(self, ("shape", "queue", "preempts", "blocked", "limited", "pending"), row)
-        self.shape[row], self.queue[row], self.preempts[row] = key[0], queue, cls.may_preempt
+        self.shape[row], self.queue[row], self.preempts[row] = key[0], queue, cls.may_preempt and not yields
         self.keys.append(key)
         self.limit_reason.append(None)
         self.row_of[key] = row
@@ -193,8 +196,8 @@ class GroupTable:
 
     def group(self, row: int) -> Group:
         """What the jobs of a group have in common."""
-        shape, queue, cls = self.keys[row]
-        return Group(self.shapes.shapes[shape], queue, PriorityClass(cls))
+        shape, queue, cls, yields = self.keys[row]
+        return Group(self.shapes.shapes[shape], queue, PriorityClass(cls), yields)
 
     def reason(self, row: int) -> Refusal | None:
         """Why the group's jobs wait, as last told."""

@@ -195,6 +195,10 @@ def _record(state: ClusterState, row: int, fact: AttemptEnded, outcome: Outcome)
         jobs.lost[row] += lost
     if started and job.service is None:
         _learn(state, row, outcome.cause, Instant(started), ended)
+    yields = outcome.cause is Cause.PREEMPTED and job.priority.cls.may_preempt
+    if yields != state.groups.group(int(jobs.group[row])).yields:
+        queue = int(jobs.queue[row])
+        jobs.group[row] = state.groups.get(shape_of(job), queue, job.priority.cls, yields=yields)
     jobs.last_end[row] = AttemptEnded(fact.attempt, fact.executor, fact.seq, ended, outcome)
     state.news.attempts.append(
         EndedAttempt(

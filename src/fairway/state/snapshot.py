@@ -37,6 +37,8 @@ class Snapshot:
     """How long work has taken."""
     reserved: dict[JobId, Reserve]
     """Jobs in line that room is kept for, and where."""
+    preempted: int = 0
+    """Jobs told to stop for others in the last hour."""
 
 
 def snapshot(state: ClusterState) -> Snapshot:
@@ -47,6 +49,7 @@ def snapshot(state: ClusterState) -> Snapshot:
     return Snapshot(
         state.now, state.nodes, state.queues, state.jobs, state.groups, tuple(held), tuple(overdue), state.history,
         state.reserved,
+        state.preempted.count(state.now),
     )  # fmt: skip
 
 

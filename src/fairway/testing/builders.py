@@ -32,7 +32,7 @@ from fairway.model.phases import Cause, JobPhase
 from fairway.model.plan import Action, Plan, Release, Review, Stop, Unplaced
 from fairway.model.policy import Policy
 from fairway.model.queue import Queue
-from fairway.model.reasons import Refusal
+from fairway.model.reasons import PreemptedBy, Refusal
 from fairway.model.resources import Accelerator, Amount, Request
 from fairway.model.time import Duration, Instant
 from fairway.state.apply import apply
@@ -135,6 +135,8 @@ class Rehearsal:
     def decide(self) -> Plan:
         """Decide once, and believe the ruling."""
         plan = decide(snapshot(self.state), self.state.policy)
+        chains = [str(action.reason) for action in plan.actions if _for_a_victim(self.state, action)]
+        assert not chains, f"a victim stops others in turn: {chains}"
         if plan:
             self.tell(Ruled(plan))
         return plan
@@ -225,6 +227,14 @@ def over_limit(state: ClusterState) -> set[QueueId]:
 def effects(plan: Plan) -> list[Action]:
     """The actions of a plan that change something: all but refusals, and notes of when to look again."""
     return [action for action in plan.each() if not isinstance(action, Unplaced | Review)]
+
+
+def _for_a_victim(state: ClusterState, action: Action) -> bool:
+    """Whether a job is stopped for one that was itself a victim when it last ran."""
+    if not (isinstance(action, Stop) and isinstance(action.reason, PreemptedBy)):
+        return False
+    end = state.jobs.last_end[state.jobs.row_of[action.reason.by]]
+    return end is not None and end.outcome.cause is Cause.PREEMPTED
 
 
 def _capacity(state: ClusterState, shrunk: set[NodeId]) -> list[str]:

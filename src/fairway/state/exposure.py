@@ -1,0 +1,53 @@
+"""When those who wait for victims are to be tried again, though nothing happens: protection ends, a budget fills.
+
+Asked once after each ruling that leaves such jobs waiting; then one timer stands for all of them.
+"""
+
+import numpy as np
+
+from fairway.model.ids import JobId
+from fairway.model.job import PriorityClass
+from fairway.model.phases import JobPhase
+from fairway.model.time import Instant
+from fairway.state.cluster import ClusterState
+from fairway.state.jobs import PHASE_CODE
+
+_LIVE = [PHASE_CODE[phase] for phase in (JobPhase.STARTING, JobPhase.RUNNING)]
+
+
+def watch(state: ClusterState) -> None:
+    """Set the timer, or forget it when nobody waits."""
+    at = _next(state) if _waits(state) else None
+    if at is not None and at != state.exposed_at:
+        state.set_timer(at, "exposed", JobId(""), 0)
+    state.exposed_at = at or Instant(0)
+
+
+def expose(state: ClusterState) -> None:
+    """It is time: try everybody again who may take room from others."""
+    state.exposed_at = Instant(0)
+    state.groups.wake(_blocked(state))
+
+
+def _blocked(state: ClusterState) -> np.ndarray:
+    groups, height = state.groups, state.groups.height
+    return groups.preempts[:height] & groups.blocked[:height] & (groups.pending[:height] > 0)
+
+
+def _waits(state: ClusterState) -> bool:
+    """Whether a job waits that protection and budgets bind: one that may preempt, and is not critical."""
+    keys = state.groups.keys
+    return any(keys[row][2] != PriorityClass.CRITICAL for row in np.flatnonzero(_blocked(state)).tolist())
+
+
+def _next(state: ClusterState) -> Instant | None:
+    jobs, height, rules = state.jobs, state.jobs.height, state.policy.preemption
+    found: list[int] = []
+    live = np.isin(jobs.phase[:height], _LIVE) & (jobs.cls[:height] > PriorityClass.HIGH)
+    placed = jobs.placed_at[:height][live]
+    placed = placed[placed > state.now - 2 * rules.protect]
+    later = [at for at in map(rules.exposed_from, np.unique(placed).tolist()) if at > state.now]
+    found += [min(later)] if later else []
+    frees = state.preempted.frees_at(state.now)
+    found += [] if frees is None else [frees]
+    return Instant(min(found)) if found else None
