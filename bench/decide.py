@@ -8,6 +8,7 @@ decision alone. Believing the plan is measured beside it (``apply_ms``).
 """
 
 import argparse
+import gc
 import json
 import resource
 import time
@@ -32,7 +33,7 @@ from fairway.model.ids import AttemptId, ExecutorId, JobId, NodeId, QueueId
 from fairway.model.job import Job, Priority, PriorityClass, Role
 from fairway.model.node import Node
 from fairway.model.phases import Cause
-from fairway.model.plan import Plan, Start
+from fairway.model.plan import Plan, Start, Stop
 from fairway.model.policy import Policy
 from fairway.model.queue import Queue
 from fairway.model.resources import Accelerator, Request
@@ -44,6 +45,10 @@ from fairway.state.snapshot import snapshot
 TYPES = (("H100", 81_920), ("A100", 81_920), ("A100", 40_960), ("V100", 16_384))
 CLASSES = (PriorityClass.HIGH, PriorityClass.MEDIUM, PriorityClass.MEDIUM, PriorityClass.LOW, PriorityClass.PREEMPTIBLE)
 EXECUTOR = ExecutorId("bench")
+CYCLE = 60_000
+"""Milliseconds of the cluster's own time from one cycle to the next: long enough for jobs to lose their protection."""
+SWEEP_PENDING, SWEEP_CHANGE = 10_000, 100
+SMALL = ("--gpus", "800", "--pending", "800", "--queues", "20", "--cycles", "5", "--json")
 
 
 class Load:
@@ -87,8 +92,8 @@ def cluster(gpus: int, load: Load) -> ClusterState:
     return state
 
 
-def run(gpus: int, pending: int, queues: int, cycles: int, churn: float, seed: int) -> dict[str, object]:
-    """One measurement; figures by name."""
+def run(gpus: int, pending: int, queues: int, cycles: int, change: int | None, seed: int) -> dict[str, object]:
+    """One measurement; figures by name. ``change`` attempts end in each cycle; None for one in a hundred."""
     load, policy = Load(queues, seed), Policy()
     state = cluster(gpus, load)
     apply(state, Facts(Instant(2), tuple(JobSubmitted(load.job()) for _ in range(pending))))
@@ -96,52 +101,91 @@ def run(gpus: int, pending: int, queues: int, cycles: int, churn: float, seed: i
     began = time.perf_counter()
     plan = decide(snapshot(state), policy)
     first = time.perf_counter() - began
-    singles, gangs = _counts(state, plan)
-    running: list[AttemptId] = []
+    singles, gangs = _counts(plan)
+    running: dict[AttemptId, None] = {}
     rng = np.random.default_rng(seed)
     _believe(state, plan, 3, running)
-    whole, alone, after = list[float](), list[float](), list[float]()
+    whole, alone, after, stopped = list[float](), list[float](), list[float](), 0
     for cycle in range(cycles):
-        now = Instant(1000 * (cycle + 1))
-        ended = [running[i] for i in sorted(rng.choice(len(running), max(int(churn * len(running)), 1), replace=False))]
-        gone = set(ended)
-        running = [attempt for attempt in running if attempt not in gone]
+        now = Instant(CYCLE * (cycle + 1))
+        live = list(running)
+        wanted = max(len(live) // 100, 1) if change is None else min(change, len(live))
+        ended = [live[i] for i in sorted(rng.choice(len(live), wanted, replace=False))]
+        for attempt in ended:
+            del running[attempt]
         facts: list[Fact] = [AttemptEnded(a, EXECUTOR, 1, now, Outcome(Cause.SUCCEEDED, 0)) for a in ended]
         facts += [JobSubmitted(load.job()) for _ in ended]
+        gc.collect(0)
         began = time.perf_counter()
         apply(state, Facts(now, tuple(facts)))
         believed = time.perf_counter()
         plan = decide(snapshot(state), policy)
         decided = time.perf_counter()
-        _believe(state, plan, now, running)
+        stopped += _believe(state, plan, now, running)
         whole.append(decided - began)
         alone.append(decided - believed)
         after.append(time.perf_counter() - decided)
     return {
-        "gpus": gpus, "pending": pending, "queues": queues, "cycles": cycles, "changes_per_cycle": len(ended),
-        "first_pass_ms": round(first * 1e3, 2),
-        "first_pass_placed": singles + gangs,
+        "gpus": gpus, "pending": pending, "queues": queues, "cycles": cycles, "changes_per_cycle": wanted,
+        "first_pass_ms": round(first * 1e3, 2), "first_pass_placed": singles + gangs, "preempted": stopped,
         "cycle_ms": _spread(whole), "decide_ms": _spread(alone), "apply_ms": _spread(after),
-        "placements_per_s": round((singles + gangs) / first),
-        "gangs_per_s": round(gangs / first),
+        "placements_per_s": rate(gpus, queues, Role("main", 1, Request(4_000, 16_384, 1))),
+        "gangs_per_s": rate(gpus, queues, Role("main", 2, Request(32_000, 131_072, 8))),
         "rss_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
     }  # fmt: skip
 
 
-def _believe(state: ClusterState, plan: Plan, now: int, running: list[AttemptId]) -> None:
-    """Apply a plan, and confirm every start; stops are confirmed as ended."""
+def rate(gpus: int, queues: int, role: Role) -> int:
+    """Jobs of one role placed a second, when one decision fills the empty cluster with them; the best of three."""
+    load = Load(queues, 0)
+    state = cluster(gpus, load)
+    count = gpus // (role.count * role.request.gpus)
+    jobs = [
+        Job(JobId(f"j-{i}"), "j", load.queues[i % len(load.queues)], (role,), submitted=Instant(2))
+        for i in range(count)
+    ]
+    apply(state, Facts(Instant(2), tuple(map(JobSubmitted, jobs))))
+    best = 0.0
+    for _ in range(3):
+        snap = snapshot(state)
+        began = time.perf_counter()
+        plan = decide(snap, Policy())
+        best = max(best, plan.size / (time.perf_counter() - began))
+        assert sum(_counts(plan)) == count, "every job has room"
+    return round(best)
+
+
+def sweep(pending: int, queues: int, cycles: int, seed: int) -> dict[str, object]:
+    """The same line and the same change per cycle on ever larger clusters; what a cycle costs, and its growth."""
+    sizes = (1_000, 10_000, 100_000, 1_000_000)
+    found = {str(gpus): run(gpus, pending, queues, cycles, SWEEP_CHANGE, seed)["cycle_ms"] for gpus in sizes}
+    first, last = found[str(sizes[0])], found[str(sizes[-1])]
+    assert isinstance(first, dict)
+    assert isinstance(last, dict)
+    return {"pending": pending, "changes_per_cycle": SWEEP_CHANGE, "cycle_ms": found,
+            "growth": round(last["p50"] / first["p50"], 2)}  # fmt: skip
+
+
+def _believe(state: ClusterState, plan: Plan, now: int, running: dict[AttemptId, None]) -> int:
+    """Apply a plan, and confirm every start and stop; how many were stopped."""
     apply(state, Facts(Instant(now), (Ruled(plan),)))
     told: list[Fact] = []
+    stops = 0
     for action in plan.each():
         if isinstance(action, Start):
             told.append(AttemptStarted(action.attempt, EXECUTOR, 1, Instant(now)))
-            running.append(action.attempt)
+            running[action.attempt] = None
+        elif isinstance(action, Stop) and action.attempt in running:
+            del running[action.attempt]
+            told.append(AttemptEnded(action.attempt, EXECUTOR, 1, Instant(now), Outcome(Cause.PREEMPTED)))
+            stops += 1
     state.news.clear()
     apply(state, Facts(Instant(now), tuple(told)))
     state.news.clear()
+    return stops
 
 
-def _counts(state: ClusterState, plan: Plan) -> tuple[int, int]:
+def _counts(plan: Plan) -> tuple[int, int]:
     sizes = [len(action.placement) for action in plan.each() if isinstance(action, Start)]
     return sum(size == 1 for size in sizes), sum(size > 1 for size in sizes)
 
@@ -159,12 +203,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--pending", type=int, default=100_000)
     parser.add_argument("--queues", type=int, default=1_000)
     parser.add_argument("--cycles", type=int, default=300)
-    parser.add_argument("--churn", type=float, default=0.01)
+    parser.add_argument("--change", type=int, help="attempts that end in each cycle (default: one in a hundred)")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--sweep", action="store_true", help="1,000 to 1,000,000 GPUs, the same line and change")
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--sweep", action="store_true", help="from 1,000 to 1,000,000 GPUs, the same change per cycle")
     options = parser.parse_args(arguments)
-    figures = run(options.gpus, options.pending, options.queues, options.cycles, options.churn, options.seed)
+    if options.sweep:
+        figures = sweep(min(options.pending, SWEEP_PENDING), options.queues, min(options.cycles, 60), options.seed)
+    else:
+        figures = run(options.gpus, options.pending, options.queues, options.cycles, options.change, options.seed)
     print(json.dumps(figures, indent=None if options.json else 2))
 
 
