@@ -137,8 +137,9 @@ def take_turns(cycle: Cycle) -> None:
     queues = displace.queues(snap, cycle.policy)
     if not queues:
         return
-    settled = {jobs.row_of[action.attempt.job] for action in cycle.actions if isinstance(action, Start)}
-    settled |= {jobs.row_of[action.job] for action in cycle.actions if isinstance(action, Hold)}
+    done = list(Plan(tuple(cycle.actions)).each())
+    settled = {jobs.row_of[action.attempt.job] for action in done if isinstance(action, Start)}
+    settled |= {jobs.row_of[action.job] for action in done if isinstance(action, Hold)}
     for queue in queues:
         discipline = cycle.disciplines[order.discipline_of(snap, cycle.policy, queue)]
         turns, again = displace.turns(snap, cycle.trial, cycle.policy, queue, discipline, settled, cycle.victims)
