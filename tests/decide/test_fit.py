@@ -49,7 +49,7 @@ def test_a_task_gets_the_tightest_device_or_the_first_idle_ones(cluster: Cluster
 def test_the_best_fit_leaves_least_over(cluster: Cluster, request: Request) -> None:
     snap, trial = stage(cluster)
     rows = np.flatnonzero(fit.fits(snap.nodes, fit.free_capacity(snap, trial), request))
-    scores = score.best_fit(score.leftovers(snap, trial, request, rows), score.scale(snap, Weights()))
+    scores = score.best_fit(score.leftovers(snap, trial, request, rows), score.scale(snap, Policy()))
     nodes = [used.node for used in cluster]
     for row, got in zip(rows.tolist(), scores.tolist(), strict=True):
         used = cluster[row]
@@ -71,7 +71,7 @@ def test_one_task_goes_to_the_fastest_type_and_there_to_the_first_of_the_best(
     assert isinstance(outcome, Fitted) == bool(len(rows))
     if isinstance(outcome, Fitted):
         _, before = stage(cluster)
-        scores = score.best_fit(score.leftovers(snap, before, request, rows), score.scale(snap, Weights()))
+        scores = score.best_fit(score.leftovers(snap, before, request, rows), score.scale(snap, Policy()))
         speeds = [request.speed_on(cluster[row].node.gpu_type) if request.gpus else 1.0 for row in rows.tolist()]
         best = min(range(len(rows)), key=lambda i: (-speeds[i], scores[i], rows[i]))
         assert outcome.placement[0].node == cluster[int(rows[best])].node.id

@@ -11,7 +11,7 @@ from fairway.decide.pipeline import decide
 from fairway.model.ids import JobId
 from fairway.model.job import PriorityClass, Role
 from fairway.model.plan import Placement, Start, Starts
-from fairway.model.policy import Policy
+from fairway.model.policy import Placing, Policy
 from fairway.model.reasons import Placed
 from fairway.model.resources import Request
 from fairway.state.snapshot import Trial, snapshot
@@ -55,11 +55,11 @@ def rehearse(load: Loads, count: int = 1) -> Rehearsal:
 Outcome = tuple[dict[JobId, tuple[Placement, Placed]], list[int], list[list[int]]]
 
 
-def outcome(it: Rehearsal, *, fast: bool) -> Outcome:
+def outcome(it: Rehearsal, policy: Policy = Policy(), *, fast: bool) -> Outcome:  # noqa: B008 - frozen
     """What a walk does with the line: placements and reasons, what became of each job, and the trial after it."""
     snap = snapshot(it.state)
     trial = Trial(snap)
-    line = Line(snap, trial, Policy())
+    line = Line(snap, trial, policy)
     assert not list(line.walk_fast() if fast else line.walk_plainly()), "nothing here needs the caller"
     columns = [
         getattr(trial, name).tolist() for name in ("free", "device_free", "idle", "share_max", "gpu_free", "used")
@@ -73,6 +73,12 @@ def outcome(it: Rehearsal, *, fast: bool) -> Outcome:
 def test_both_walks_do_the_same_with_single_tasks(load: Loads) -> None:
     it = rehearse(load)
     assert outcome(it, fast=True) == outcome(it, fast=False)
+
+
+@given(loads, st.sampled_from((1, 2, 5)))
+def test_both_walks_do_the_same_when_they_pack(load: Loads, count: int) -> None:
+    it, policy = rehearse(load, count), Policy(placement=Placing("pack"))
+    assert outcome(it, policy, fast=True) == outcome(it, policy, fast=False)
 
 
 @given(loads, st.integers(2, 12))

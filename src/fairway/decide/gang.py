@@ -1,15 +1,15 @@
 """Placing a job on a trial: every task of every role, or nothing.
 
-The tasks of a role go where the fastest accepted type has room, and there to the node of the best fit; many equal tasks
-fill as few nodes as they can. A gang never spans two executors: nobody could start it as one.
+The tasks of a role go where the fastest accepted type has room, and there to the node that the policy's score likes
+best; many equal tasks fill as few nodes as they can. A gang never spans two executors: nobody could start it as one.
 """
 
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from fairway.decide import fit, near, score
-from fairway.decide.search import best_node
+from fairway.decide import fit, near, score, scores
+from fairway.decide.search import Found
 from fairway.model.plan import Placement, TaskPlacement
 from fairway.model.policy import Policy
 from fairway.model.reasons import Placed
@@ -151,24 +151,30 @@ def _place_tasks(
 
     The fastest type comes first; there as many tasks at once as a node can take, on the best of those that can.
     """
-    scale = score.scale(snap, policy.weights).tolist()
     tasks, reason = list[_Task](), None
-    for typed in fit.tiers(snap.nodes, request):
+    for typed in scores.tiers(snap, policy, request):
         while len(tasks) < count:
-            found = best_node(snap, trial, request, count - len(tasks), typed, allowed, scale)
+            found = scores.best(snap, trial, policy, request, count - len(tasks), typed, allowed)
             if found is None:
                 break
             row = found.row
-            if reason is None:
-                left = score.leftovers_of(snap, trial, request, row)
-                shares = [amount / most for amount, most in zip(left, score.largest(snap).tolist(), strict=True)]
-                worth = sum(each * amount for each, amount in zip(scale, left, strict=True))
-                worth, *shares = np.array((worth, *shares)).round(4).tolist()
-                reason = score.placed_reason(shares, worth, found.candidates)
+            reason = reason or _reason(snap, trial, policy, request, found)
             milli = request.milli_on(int(snap.nodes.gpu_memory[row]))
             for _ in range(found.times):
                 devices = fit.pick_devices(trial.device_free[row], request, milli)
+                devices = devices if found.device < 0 else (found.device,)
                 share = milli if devices else 0
                 trial.take(row, request.flat, devices, share)
                 tasks.append(_Task(role, row, devices, share))
     return tasks, reason
+
+
+def _reason(snap: Snapshot, trial: Trial, policy: Policy, request: Request, found: Found) -> Placed:
+    """Why a task goes to the node that was found, before it is taken."""
+    left = score.leftovers_of(snap, trial, request, found.row)
+    shares = [amount / most for amount, most in zip(left, score.largest(snap).tolist(), strict=True)]
+    value = found.value
+    if not found.score:
+        value = sum(each * amount for each, amount in zip(score.scale(snap, policy).tolist(), left, strict=True))
+    value, *shares = np.array((value, *shares)).round(4).tolist()
+    return score.placed_reason(found.score or score.name_of(policy), shares, value, found.candidates)

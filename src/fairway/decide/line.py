@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fairway.decide import fit, order, share, walk_fast
+from fairway.decide import fit, order, scores, share, walk_fast
 from fairway.decide.admit import over_limit
 from fairway.decide.gang import Fitted, place
 from fairway.decide.marks import DONE, NO_ROOM, OVER_LIMIT, PLACED, REFUSED, SLOW, UNTRIED
@@ -74,7 +74,8 @@ class Line:
 
     def walk(self) -> Iterator[tuple[int, int]]:
         """Place job after job. Yields (``SLOW`` or ``REFUSED``, place in line) where the caller is to act."""
-        return self.walk_fast() if walk_fast.pays(len(self)) else self.walk_plainly()
+        fast = scores.linear(self.policy) and walk_fast.pays(len(self))
+        return self.walk_fast() if fast else self.walk_plainly()
 
     def walk_plainly(self) -> Iterator[tuple[int, int]]:
         """``walk``, one job at a time."""
@@ -234,7 +235,7 @@ class Line:
             before = self._last[1]
             if before.placement[0].node == outcome.placement[0].node:  # as the kernel, which does not search again
                 outcome = replace(outcome, reason=replace(outcome.reason, candidates=before.reason.candidates))
-        self._last = (shape, outcome) if shape.single else None
+        self._last = (shape, outcome) if shape.single and scores.linear(self.policy) else None
         self.trial.charge(queue, shape.sums)
         self._fitted[at] = outcome
         return True

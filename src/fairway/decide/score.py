@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from fairway.decide.fit import milli_per_device
-from fairway.model.policy import Weights
+from fairway.model.policy import Policy, Weights
 from fairway.model.reasons import Placed
 from fairway.model.resources import Request
 from fairway.state.columns import Floats, Ints
@@ -41,9 +41,20 @@ def largest(snap: Snapshot) -> Floats:
     return np.array((gpu, flat[MEMORY], flat[CPU]), np.float64)
 
 
-def scale(snap: Snapshot, weights: Weights) -> Floats:
-    """(3,): what a milli-GPU, a MiB and a milli-CPU left over count: a share of the largest node's, weighted."""
+PACK = Weights(0.998, 0.001, 0.001)
+"""GPUs first: the fullest node that can take the task, so that others stay whole."""
+
+
+def scale(snap: Snapshot, policy: Policy) -> Floats:
+    """(3,): what a milli-GPU, a MiB and a milli-CPU left over count: a share of the largest node's, weighted by the
+    policy, or for ``pack``."""
+    weights = PACK if policy.placement.score == "pack" else policy.weights
     return np.array((weights.gpu, weights.memory, weights.cpu), np.float64) / largest(snap)
+
+
+def name_of(policy: Policy) -> str:
+    """Which weighted sum the policy's score is; ``best_fit`` too for one that does not know enough yet."""
+    return "pack" if policy.placement.score == "pack" else "best_fit"
 
 
 def best_fit(left: Floats, scale: Sequence[float] | Floats) -> Floats:
@@ -51,8 +62,8 @@ def best_fit(left: Floats, scale: Sequence[float] | Floats) -> Floats:
     return scale[0] * left[0] + scale[1] * left[1] + scale[2] * left[2]
 
 
-def placed_reason(shares: Sequence[float], score: float, candidates: int) -> Placed:
-    """The reason of a placement: ``shares`` (3,) of the largest node's GPUs, memory and CPU that it leaves over. All
-    rounded to four digits."""
+def placed_reason(name: str, shares: Sequence[float], score: float, candidates: int) -> Placed:
+    """The reason of a placement by a score's name: ``shares`` (3,) of the largest node's GPUs, memory and CPU that it
+    leaves over. All rounded to four digits."""
     gpu, memory, cpu = shares
-    return Placed("best_fit", score, (("gpu", gpu), ("memory", memory), ("cpu", cpu)), candidates)
+    return Placed(name, score, (("gpu", gpu), ("memory", memory), ("cpu", cpu)), candidates)

@@ -24,11 +24,18 @@ MOST_IDLE = 62
 
 
 class Found(NamedTuple):
-    """A node's row, how many tasks it takes at once, and how many nodes were compared."""
+    """A node's row, how many tasks it takes at once, and how many nodes were compared.
+
+    ``device`` is the one that a share gets, -1 for the tightest; ``score`` names what chose it if that was no weighted
+    sum, and ``value`` is what it said.
+    """
 
     row: int
     times: int
     candidates: int
+    device: int = -1
+    score: str = ""
+    value: float = 0.0
 
 
 def best_node(

@@ -75,7 +75,7 @@ class Columns:
         nodes, blocks = self._nodes(), self._blocks(kernels_walk)
         snap, trial = self._snap, self._trial
         queues = (snap.queues.path, trial.used, snap.queues.limit[: len(trial.used)])
-        scale, done, last = score.scale(snap, self._policy.weights), 0, -1
+        scale, done, last = score.scale(snap, self._policy), 0, -1
         columns, who = (shapes, snap.jobs.queue[self._rows], groups, urgent), np.zeros(len(shapes), np.int64)
         trial.touched.clear()
         kernels_share.build(*turns)
@@ -112,7 +112,7 @@ class Columns:
             tuple(map(self._snap.nodes.id_of, node)),
             tuple(devices),
             tuple(milli),
-            "best_fit",
+            score.name_of(self._policy),
             tuple(scores),
             (tuple(left[:, 0].tolist()), tuple(left[:, 1].tolist()), tuple(left[:, 2].tolist())),
             tuple(seen),
@@ -125,7 +125,7 @@ class Columns:
     def _reasons(self, places: Ints) -> tuple[list[float], Floats, list[int]]:
         """(scores, what is left over (P, 3), nodes compared) of jobs that were placed."""
         whys = self._whys[places]
-        scores = score.best_fit(whys.T, score.scale(self._snap, self._policy.weights)).round(4).tolist()
+        scores = score.best_fit(whys.T, score.scale(self._snap, self._policy)).round(4).tolist()
         left = (whys[:, :3] / score.largest(self._snap)).round(4)
         return scores, left, whys[:, 3].astype(np.int64).tolist()
 
@@ -138,7 +138,7 @@ class Columns:
         node, devices, milli = (column[:tasks].tolist() for column in self._out)
         firsts, lasts = self._ends[places].tolist(), self._ends[places + 1].tolist()
         scores, left, seen = self._reasons(places)
-        shares = left.tolist()
+        shares, name = left.tolist(), score.name_of(self._policy)
         for index, at in enumerate(places.tolist()):
             first, last = firsts[index], lasts[index]
             placement = tuple(
@@ -147,7 +147,7 @@ class Columns:
                     for k in range(first, last)
                 ]
             )
-            yield at, placement, score.placed_reason(shares[index], scores[index], seen[index])
+            yield at, placement, score.placed_reason(name, shares[index], scores[index], seen[index])
 
     def _masks(self) -> tuple[Bools, Bools]:
         """The nodes that will do, by site, (W, N), and whether a block has any, (W, B)."""

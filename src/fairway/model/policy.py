@@ -8,7 +8,7 @@ like ``10m``, ``Literal`` is a choice, a nested part is a mapping.
 
 from dataclasses import dataclass, fields
 from math import isfinite
-from typing import Literal
+from typing import Literal, get_args
 
 from fairway.model.admission import Admission
 from fairway.model.errors import InvalidField
@@ -62,6 +62,21 @@ class Ordering:
         within(self, "policy.order", "least_run", 0, LONGEST)
         within(self, "policy.order", "margin", 1.01, 1_000_000)
         within(self, "policy.order", "unknown", 1, LONGEST)
+
+
+ScoreName = Literal["best_fit", "pack", "spread", "fragmentation", "cheapest", "fastest"]
+SCORES: tuple[str, ...] = get_args(ScoreName)
+
+
+@dataclass(frozen=True, slots=True)
+class Placing:
+    """``score``: which of the nodes that fit and will do a task goes to."""
+
+    score: ScoreName = "best_fit"
+
+    def __post_init__(self) -> None:
+        if self.score not in SCORES:
+            raise InvalidField("policy.placement.score", f"{self.score!r} is none of {', '.join(SCORES)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +144,7 @@ class Policy:
     fairness: Fairness = Fairness()
     backfill: Backfill = Backfill()
     preemption: Preemption = Preemption()
+    placement: Placing = Placing()
 
     def __post_init__(self) -> None:
         for name in ("cores_per_gpu", "max_victims"):

@@ -105,6 +105,8 @@ class ShapeRecord:
 
     shape: Shape
     reason: Refusal | None = None
+    seen: int = 0
+    learned: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +183,7 @@ def _record(state: ClusterState) -> Dump:
         job_ids=tuple(jobs.ids),
         job_free=tuple(jobs.free_rows),
         jobs=tuple(_job_record(state, row) for row in jobs.rows()),
-        shapes=tuple(map(ShapeRecord, groups.shapes.shapes, groups.shapes.reason)),
+        shapes=tuple(map(ShapeRecord, groups.shapes.shapes, groups.shapes.reason, *groups.shapes.mix)),
         groups=tuple(
             GroupRecord(
                 shape, queues.id_of(queue), PriorityClass(cls), bool(groups.blocked[r]), groups.limit_reason[r], yields
@@ -252,7 +254,9 @@ def load(data: bytes) -> ClusterState:
     _load_nodes(state, saved)
     groups = state.groups
     for record in saved.shapes:
-        groups.shapes.reason[groups.shapes.get(record.shape)] = record.reason
+        row = groups.shapes.get(record.shape)
+        groups.shapes.reason[row] = record.reason
+        groups.shapes.remember(row, record.seen, record.learned)
     for record in saved.groups:
         row = groups.get(
             saved.shapes[record.shape].shape, state.queues.row_of[record.queue], record.cls, yields=record.yields

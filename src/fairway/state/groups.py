@@ -84,6 +84,10 @@ def _named(job: Job) -> Iterator[Apart]:
             yield replace(apart, key=job.service, value="")
 
 
+FIRST_LESSON = 100
+"""Jobs that must have been submitted before they are taken for a mix of work."""
+
+
 class ShapeTable:
     """Every shape ever pending. Columns (S,), ``flat`` (S, 4): the least that any task of the shape needs."""
 
@@ -102,6 +106,13 @@ class ShapeTable:
         self.site: Ints = np.zeros(16, np.int64)
         """Which of ``sites`` is the shape's."""
         self._site_of: dict[Where, int] = {}
+        self.seen: Ints = np.zeros(16, np.int64)
+        """Jobs of the shape that were ever submitted."""
+        self.learned: Ints = np.zeros(16, np.int64)
+        """``seen`` as it was when all jobs together had last doubled: the known mix of work."""
+        self.lessons = 0
+        """Derived: the sum of ``learned``; 0 while too few jobs are known."""
+        self._seen = 0
         self.apart: Bools = np.zeros(16, np.bool_)
         """Keeps away from other work: what ends anywhere may let it in."""
         self.sums: Ints = np.zeros((16, len(SUMS)), np.int64)
@@ -115,7 +126,7 @@ class ShapeTable:
         if row is not None:
             return row
         row = len(self.shapes)
-        _grow(self, ("flat", "whole", "share", "tasks", "site", "apart", "sums"), row)
+        _grow(self, ("flat", "whole", "share", "tasks", "site", "seen", "learned", "apart", "sums"), row)
         requests = [request for request, _, _ in shape.roles]
         self.flat[row] = np.min([request.flat for request in requests], axis=0)
         self.whole[row] = min(0 if r.fractional else r.gpus for r in requests)
@@ -130,6 +141,26 @@ class ShapeTable:
         self.row_of[shape] = row
         self._asked += [column for column in np.flatnonzero(self.flat[row]).tolist() if column not in self._asked]
         return row
+
+    @property
+    def mix(self) -> tuple[list[int], list[int]]:
+        """``seen`` and ``learned`` of every shape."""
+        height = len(self.shapes)
+        return self.seen[:height].tolist(), self.learned[:height].tolist()
+
+    def count_submitted(self, row: int) -> None:
+        """A job of this shape was submitted."""
+        self.seen[row] += 1
+        self._seen += 1
+        if self._seen >= max(2 * self.lessons, FIRST_LESSON):
+            self.learned[:] = self.seen
+            self.lessons = self._seen
+
+    def remember(self, row: int, seen: int, learned: int) -> None:
+        """Take over what was known of the mix of work."""
+        self.seen[row], self.learned[row] = seen, learned
+        self._seen += seen
+        self.lessons += learned
 
     def fitting(self, flat: Ints, whole: Ints, share: Ints) -> Bools:
         """(S,) whether a task of each shape fits one of F nodes. ``flat`` is (F, 4); ``whole``, ``share`` are (F,)."""

@@ -34,6 +34,7 @@ def submit(state: ClusterState, job: Job) -> None:
         queue = state.put_queue(Queue(job.queue))
     shape = shape_of(job)
     group = state.groups.get(shape, queue, job.priority.cls)
+    state.groups.shapes.count_submitted(int(state.groups.shape[group]))
     row = state.jobs.put(job, queue, group, state.ordinal)
     state.jobs.history[row] = state.history.enter(job, shape)
     state.ordinal += 1

@@ -14,7 +14,7 @@ from fairway.state.company import Company
 from fairway.state.groups import GroupTable
 from fairway.state.history import RunTimes
 from fairway.state.jobs import JobTable
-from fairway.state.tables import NodeTable, QueueTable
+from fairway.state.tables import NodeTable, QueueTable, Watcher
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +67,8 @@ class Trial:
         self.share_max: Ints = nodes.share_max[:height].copy()
         self.gpu_free: Ints = nodes.gpu_free[:height].copy()
         self.used: Ints = snap.queues.used[: snap.queues.height].copy()
+        self.watcher: Watcher | None = None
+        """Is told of every node that changes."""
         self.company = Company()
         """Work placed or held on this trial, for those who keep apart from it."""
         self._above = snap.queues.above
@@ -84,6 +86,10 @@ class Trial:
         """Count use against a queue and all above it; negative sums give it back."""
         self._queue_log.append((queue, sums))
         self._charge(queue, np.array(sums, np.int64))
+
+    def taken(self) -> list[int]:
+        """Rows of every node that may differ from the state."""
+        return [node for node, _, _, _ in self._log]
 
     def mark(self) -> tuple[int, int]:
         """A point to roll back to."""
@@ -117,3 +123,5 @@ class Trial:
             self.idle[node] = left.count(WHOLE)
             self.share_max[node] = max(0, *left)
             self.gpu_free[node] = sum(left)
+        if self.watcher is not None:
+            self.watcher.changed(node)

@@ -3,6 +3,8 @@
 Columns marked *derived* are written only by ``apply`` (through the methods here) and recomputed by ``check``.
 """
 
+from typing import Protocol
+
 import numpy as np
 
 from fairway.model.ids import JobId, NodeId, QueueId
@@ -21,6 +23,13 @@ SUMS = ("cpu_milli", "memory_mib", "gpu_milli")
 NO_LIMIT = 1 << 62
 
 
+class Watcher(Protocol):
+    """Somebody who keeps what depends on the free capacity of nodes."""
+
+    def changed(self, row: int) -> None:
+        """A node's free capacity, or the node itself, is no longer what it was."""
+
+
 class NodeTable(Table[NodeId]):
     """A row per node ever seen and not yet forgotten. Shapes: flat (N, 4), devices (N, D), the rest (N,)."""
 
@@ -29,6 +38,7 @@ class NodeTable(Table[NodeId]):
         ("free", np.int64, len(FLAT)),
         ("gpu_count", np.int64, 0),
         ("gpu_memory", np.int64, 0),
+        ("hourly", np.int64, 0),
         ("kind", np.int64, 0),
         ("executor", np.int64, 0),
         ("placeable", np.bool_, 0),
@@ -41,6 +51,8 @@ class NodeTable(Table[NodeId]):
     """Derived: total less what live attempts take. Negative only when a node shrank under its work."""
     gpu_count: Ints
     gpu_memory: Ints
+    hourly: Ints
+    """Micro-dollars."""
     kind: Ints
     """Code in ``kinds``: device type and memory."""
     executor: Ints
@@ -69,6 +81,10 @@ class NodeTable(Table[NodeId]):
         """Derived: where nodes stand, and which of them each constraint allows."""
         self.company = Company()
         """Derived: where live work of each array, service and label is."""
+        self.version = 0
+        """How often a node has come or changed."""
+        self.watcher: Watcher | None = None
+        """What ``decide.mix`` has made of these nodes, which it keeps up to date from one decision to the next."""
         self._largest: tuple[tuple[int, ...], int] | None = None
 
     @property
@@ -99,6 +115,7 @@ class NodeTable(Table[NodeId]):
         self.free[row] = self.total[row] - used_flat
         self.gpu_count[row] = node.gpus
         self.gpu_memory[row] = node.gpu_memory_mib
+        self.hourly[row] = node.hourly
         self.kind[row] = self.kinds.setdefault((node.gpu_type, node.gpu_memory_mib), len(self.kinds))
         self.executor[row] = self.executors.setdefault(node.executor, len(self.executors))
         self.device_free[row] = self._whole(row)
@@ -107,6 +124,9 @@ class NodeTable(Table[NodeId]):
         self.places.put(row, node)
         self._largest = None
         self._sum_up(row)
+        self.version += 1
+        if self.watcher is not None:
+            self.watcher.changed(row)
         return row
 
     def node(self, row: int) -> Node:
@@ -137,6 +157,8 @@ class NodeTable(Table[NodeId]):
             for device in devices:
                 here[device] -= sign * milli
             self._sum_up(row)
+        if self.watcher is not None:
+            self.watcher.changed(row)
 
     def _whole(self, row: int) -> Ints:
         whole = np.zeros(self.device_free.shape[1], np.int64)
