@@ -143,7 +143,7 @@ def greedy(instance: Instance, policy: Policy) -> frozenset[JobId]:
     it.nodes(*instance.nodes)
     it.tell(*(submitted(job) for job in instance.jobs))
     plan = decide(snapshot(it.state), policy)
-    return frozenset(action.attempt.job for action in plan.actions if isinstance(action, Start))
+    return frozenset(action.attempt.job for action in plan.each() if isinstance(action, Start))
 
 
 @dataclass

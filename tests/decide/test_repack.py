@@ -41,7 +41,7 @@ def rehearse(nodes, jobs, limit=None) -> Rehearsal:
 
 
 def started(plan: Plan) -> dict[str, Start]:
-    return {action.attempt.job: action for action in plan.actions if isinstance(action, Start)}
+    return {action.attempt.job: action for action in plan.each() if isinstance(action, Start)}
 
 
 @given(NODES, JOBS, st.none() | st.integers(0, 8))

@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fairway.decide import kernels_share as kernel
+from fairway.decide.line import Line
 from fairway.decide.share import capacity, past_use, shares, turns
-from fairway.decide.turns import Turns
+from fairway.decide.turns import Alone, Turns
 from fairway.model.facts import QueueSet
 from fairway.model.ids import QueueId
 from fairway.model.job import PriorityClass
@@ -162,3 +163,25 @@ def test_shares_are_dominant_and_weighted() -> None:
     row_of = it.state.queues.row_of
     assert found[row_of[QueueId("gpu")]] == 0.25
     assert found[row_of[QueueId("cpu")]] == 0.75
+
+
+@given(st.lists(st.tuples(st.sampled_from(tuple(PriorityClass)), st.integers(0, 3)), min_size=1, max_size=12))
+def test_jobs_of_one_queue_take_their_turns_as_they_stand(jobs: list[tuple[PriorityClass, int]]) -> None:
+    it = Rehearsal()
+    it.nodes(a_node("n1", 4))
+    it.queues(Queue(QueueId("a"), quota=Amount(gpu_milli=2000)))
+    it.tell(
+        *(submitted(a_job(f"j{i}", a_request(gpus), queue="a", cls=cls)) for i, (cls, gpus) in enumerate(jobs)),
+    )
+    snap = snapshot(it.state)
+    line = Line(snap, Trial(snap), Policy())
+    orders: list[list[int]] = []
+    for whose in (Turns(line._tournament()), Alone(len(line))):
+        orders.append([])
+        while (entrant := whose.next()) is not None:
+            place = whose.head(entrant)
+            assert place is not None
+            orders[-1].append(place)
+            whose.take(entrant)
+            whose.refresh(entrant)
+    assert orders[0] == orders[1] == list(range(len(jobs)))

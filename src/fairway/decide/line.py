@@ -18,7 +18,7 @@ from fairway.decide import fit, order, scores, share, walk_fast
 from fairway.decide.admit import over_limit
 from fairway.decide.gang import Fitted, place
 from fairway.decide.marks import DONE, NO_ROOM, OVER_LIMIT, PLACED, REFUSED, SLOW, UNTRIED
-from fairway.decide.turns import Turns
+from fairway.decide.turns import Alone, Turns
 from fairway.model.plan import Placement, Starts
 from fairway.model.policy import Policy
 from fairway.model.reasons import Placed
@@ -81,7 +81,8 @@ class Line:
         """``walk``, one job at a time."""
         if not len(self):
             return
-        whose, at = Turns(self._tournament()), 0
+        queues = self.snap.jobs.queue[self._rows[[0, -1]]]
+        whose, at = Alone(len(self)) if queues[0] == queues[1] else Turns(self._tournament()), 0
         while (entrant := whose.next()) is not None:
             first, why = True, DONE
             while why == DONE and (place := whose.head(entrant)) is not None and (first or self._in_vain(place)):

@@ -63,7 +63,9 @@ class Repack:
         """Where the job at place ``at`` and starts before it are to go, by place in line, taken off the trial and
         charged already; None when nothing is found, and the trial is as before. ``said`` has what the walk's caller has
         decided itself."""
-        if self.spent or over_limit(self._snap, self._trial, group.queue, group.shape.sums):
+        if self.spent or self._snap.groups.shapes.apart.any():  # who keeps apart from whom would change with every move
+            return None
+        if over_limit(self._snap, self._trial, group.queue, group.shape.sums):
             return None
         self._asks -= 1
         pieces = self._movable(at, said)

@@ -91,6 +91,28 @@ class Turns:
         return covered(int(queue_of[entrant]), tuple(sums[shape[place]].tolist()), self._quotas)
 
 
+class Alone:
+    """The same where all jobs are of one queue: they take their turns as they stand."""
+
+    def __init__(self, jobs: int) -> None:
+        self._jobs, self._at = jobs, 0
+
+    def next(self) -> int | None:
+        """The only entrant; None when it has no job left."""
+        return 0 if self._at < self._jobs else None
+
+    def head(self, entrant: int) -> int | None:
+        """The place of its next job; None when it has none."""
+        return self._at if self._at < self._jobs else None
+
+    def take(self, entrant: int) -> None:
+        """Its next job has had its turn."""
+        self._at += 1
+
+    def refresh(self, entrant: int) -> None:
+        """Nobody else is to be compared with."""
+
+
 def covered(queue: int, sums: tuple[int, ...], quotas: tuple[Any, ...]) -> bool:
     """Whether a queue may take ``sums`` more within the quota that covers it; ``quotas`` as in ``kernels_share``.
 
