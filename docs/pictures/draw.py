@@ -28,7 +28,7 @@ from fairway.model.ids import AttemptId, ExecutorId, JobId, QueueId
 from fairway.model.job import Job, PriorityClass, Role
 from fairway.model.node import Node
 from fairway.model.plan import Placement, Start
-from fairway.model.policy import Policy
+from fairway.model.policy import Backfill, Policy
 from fairway.model.queue import Queue
 from fairway.model.resources import WHOLE, Amount
 from fairway.model.time import HOUR, MINUTE, Duration
@@ -81,9 +81,9 @@ def watched(jobs: Sequence[Job], nodes: Sequence[Node], queues: Sequence[Queue],
 
 
 def a_run(name: str, gpus: int, minutes: float, at: float = 0, **more: Any) -> Job:
-    """A job of ``gpus`` GPUs that is submitted at minute ``at``, runs for ``minutes`` and says so."""
+    """A job of ``gpus`` GPUs that is submitted at minute ``at``, runs for ``minutes``, which is its limit."""
     work = Duration(round(minutes * MINUTE))
-    return a_job(name, a_request(gpus), submitted=round(at * MINUTE), work=work, estimate=work, **more)
+    return a_job(name, a_request(gpus), submitted=round(at * MINUTE), work=work, max_runtime=work + 1, **more)
 
 
 # -- the pictures -----------------------------------------------------------------------------------------------------
@@ -224,28 +224,36 @@ def _fleet(axes: Axes, tasks: Sequence[_Task], nodes: Sequence[str], gpus: int =
 
 
 def backfill(figure: Figure) -> None:
-    """A node of eight GPUs: who runs in the gap before a large job, and who must not."""
-    figure.set_size_inches(9, 3)
+    """A node of eight GPUs and a job that needs all of them: without a reservation, and with one."""
+    figure.set_size_inches(9, 4.6)
     figure.set_layout_engine("constrained")
     jobs = [
         a_run("a", 4, 60), a_run("b", 2, 30), a_run("large", 8, 40, at=5), a_run("short", 2, 20, at=10),
         a_run("long", 2, 120, at=15), a_run("later", 2, 25, at=20),
     ]  # fmt: skip
-    watch = watched(jobs, [a_node("n0", 8, executor=ExecutorId("sim"))], ())
-    axes = figure.subplots()
-    for index, job in enumerate(jobs):
-        for name, began, ended, placement in watch.runs:
-            if name == job.id:
-                for device in (device for task in placement for device in task.devices):
-                    axes.add_patch(_rectangle(
-                        (began / MINUTE, 7 - device + 0.05), (ended - began) / MINUTE, 0.9, COLOURS[index]
-                    ))  # fmt: skip
-                top = 7 - min(device for task in placement for device in task.devices)
-                axes.text(began / MINUTE + 1, top + 0.45, f"{name} ({job.submitted // MINUTE})",
-                          va="center", color="white", fontsize=8)  # fmt: skip
-    axes.set(xlim=(0, max(ended for _, _, ended, _ in watch.runs) / MINUTE), ylim=(0, 8))
-    axes.set(xlabel="minutes", ylabel="devices", yticks=[])
-    axes.set_title("in brackets: the minute of its submission", fontsize=9, color=GREY)
+    above, below = figure.subplots(2, 1, sharex=True)
+    for axes, title, mode in (
+        (above, "nothing is kept", "none"),
+        (below, "room is kept for a job that is passed", "easy"),
+    ):
+        policy = Policy(backfill=Backfill(mode=mode, after=Duration(0)))
+        watch = watched(jobs, [a_node("n0", 8, executor=ExecutorId("sim"))], (), policy)
+        for index, job in enumerate(jobs):
+            _bars(axes, watch, job, COLOURS[index])
+        axes.set(ylim=(0, 8), ylabel="devices", yticks=[])
+        axes.set_title(title, fontsize=10)
+    below.set(xlim=(0, 190), xlabel="minutes; in brackets the minute of a job's submission")
+
+
+def _bars(axes: Axes, watch: Watch, job: Job, colour: str) -> None:
+    for name, began, ended, placement in watch.runs:
+        devices = sorted(device for task in placement for device in task.devices)
+        if name == job.id:
+            for device in devices:
+                at, length = began / MINUTE, (ended - began) / MINUTE
+                axes.add_patch(_rectangle((at, 7 - device + 0.05), length, 0.9, colour))
+            label = f"{name} ({job.submitted // MINUTE})"
+            axes.text(began / MINUTE + 1, 7.45 - devices[0], label, va="center", color="white", fontsize=8)
 
 
 def fairness(figure: Figure) -> None:
