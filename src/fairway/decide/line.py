@@ -22,7 +22,7 @@ from fairway.decide.turns import Alone, Turns
 from fairway.model.plan import Placement, Starts
 from fairway.model.policy import Policy
 from fairway.model.reasons import Placed
-from fairway.state.columns import Floats, Ints
+from fairway.state.columns import Bools, Floats, Ints
 from fairway.state.company import Company
 from fairway.state.groups import Shape
 from fairway.state.snapshot import Snapshot, Trial
@@ -53,7 +53,7 @@ class Line:
         self._rows: Ints = rows[self._order]
         self._groups = snap.jobs.group[self._rows]
         self._shapes: Ints = groups.shape[self._groups]
-        self._urgent = groups.preempts[self._groups] | np.isin(self._rows, _reserved(snap))
+        self._urgent = groups.preempts[self._groups] | _reserved(snap)[self._rows]
         """(P,) whether to ask the caller when a job finds no room: it keeps what is reserved from those behind it."""
         self.rows, self.groups, self.shapes, self.answers = (np.zeros(len(rows), np.int64) for _ in range(4))
         self.no_room = np.full(len(groups.shapes.shapes), -1, np.int64)
@@ -170,7 +170,7 @@ class Line:
     def ask_no_more(self) -> None:
         """The caller can do nothing more for jobs that find no room and may not preempt."""
         hopeless = ~self.snap.groups.preempts[: len(self.hopeless)]
-        hopeless[self.snap.jobs.group[_reserved(self.snap)]] = False
+        hopeless[self.snap.jobs.group[: self.snap.jobs.height][_reserved(self.snap)]] = False
         self.hopeless |= hopeless
 
     def count_placed(self, before: int) -> int:
@@ -256,9 +256,12 @@ def _in_order(snap: Snapshot, policy: Policy, disciplines: order.Disciplines) ->
     rows = np.flatnonzero(snap.jobs.in_line[: snap.jobs.height])
     ready = ~snap.groups.blocked[snap.jobs.group[rows]]
     if snap.reserved:
-        ready |= np.isin(rows, _reserved(snap))
+        ready |= _reserved(snap)[rows]
     return order.in_order(snap, policy, rows[ready], disciplines)
 
 
-def _reserved(snap: Snapshot) -> list[int]:
-    return [snap.jobs.row_of[job] for job in snap.reserved]
+def _reserved(snap: Snapshot) -> Bools:
+    """(J,) whether room is kept for a job."""
+    kept = np.zeros(snap.jobs.height, np.bool_)
+    kept[[snap.jobs.row_of[job] for job in snap.reserved]] = True
+    return kept

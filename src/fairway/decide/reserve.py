@@ -21,7 +21,7 @@ from fairway.model.plan import Action, Hold, Placement, Reserve, Start, Starts, 
 from fairway.model.policy import Policy
 from fairway.model.reasons import KeptFree, Range
 from fairway.model.time import NEVER, Instant
-from fairway.state.columns import Ints
+from fairway.state.columns import Bools, Ints
 from fairway.state.groups import Shape
 from fairway.state.history import pace
 from fairway.state.jobs import placed_sums, task_need
@@ -139,7 +139,7 @@ def heads(snap: Snapshot, policy: Policy, waiting: Ints, started: Ints) -> list[
     rows = waiting[jobs.queued_at[waiting] <= snap.now - rule.after]
     keys = _keys(snap, rows)
     passed = keys < _keys(snap, started).max(initial=-1)
-    passed |= np.isin(rows, [jobs.row_of[job] for job in snap.reserved])
+    passed |= _among(snap, rows, [jobs.row_of[job] for job in snap.reserved])
     rows, keys = rows[passed], keys[passed]
     most = 1 if rule.mode == "easy" else rule.depth
     if len(rows) > most:
@@ -208,16 +208,21 @@ class Room:
             if reserved.expected.p50 <= self.snap.now:
                 continue
             give_back(self.trial, self._kept[job])
-            keep = np.array(
-                [row not in gone and row != self.snap.jobs.row_of[job] for row in refused.tolist()], np.bool_
-            )
-            places = np.flatnonzero(keep)
+            others = self._fit_there(reserved)[self.snap.groups.shape[self.snap.jobs.group[refused]]]
+            others &= ~_among(self.snap, refused, [*gone, self.snap.jobs.row_of[job]])
+            places = np.flatnonzero(others)
             for index, fitted in _short_ones(
                 self.snap, self.trial, self.policy, refused[places], reserved.expected.p50
             ):
                 gone.add(int(refused[places[index]]))
                 yield int(places[index]), fitted
             self._kept[job] = withhold(self.snap, self.trial, reserved)
+
+    def _fit_there(self, reserved: Reserve) -> Bools:
+        """(S,) the shapes of which a task fits a node of a reservation: no other job that was refused fits now."""
+        nodes, trial = self.snap.nodes, self.trial
+        at = np.array([nodes.row_of[task.node] for task in reserved.placement], np.int64)
+        return self.snap.groups.shapes.fitting(np.maximum(trial.free[at], 0), trial.idle[at], trial.share_max[at])
 
     def open(self) -> None:
         """Nobody else is placed any more: the trial is what will be, without what is only kept."""
@@ -298,7 +303,17 @@ def _waiting(snap: Snapshot, refused: Ints, moved: Ints) -> Ints:
     rows = np.flatnonzero(snap.jobs.in_line[: snap.jobs.height])
     group = snap.jobs.group[rows]
     rows = rows[snap.groups.blocked[group] & ~snap.groups.limited[group]]
-    return np.setdiff1d(np.union1d(rows, refused), moved)
+    both = np.zeros(snap.jobs.height, np.bool_)
+    both[rows] = both[refused] = True
+    both[moved] = False
+    return np.flatnonzero(both)
+
+
+def _among(snap: Snapshot, rows: Ints, some: Sequence[int]) -> Bools:
+    """(R,) whether each of ``rows`` is one of ``some``."""
+    mask = np.zeros(snap.jobs.height, np.bool_)
+    mask[list(some)] = True
+    return mask[rows]
 
 
 def _short_ones(
