@@ -56,7 +56,7 @@ def refusals(snap: Snapshot, trial: Trial, line: Line, unless: Unless) -> Iterat
 
 def _no_longer_limited(snap: Snapshot, line: Line) -> Iterator[tuple[int, int]]:
     """(place of its first job, group) of groups that a limit held back before, and now the lack of room."""
-    if snap.groups.limited.any():
+    if np.count_nonzero(snap.groups.limited):
         places = np.flatnonzero((line.answers == NO_ROOM) & snap.groups.limited[line.groups])
         rows, firsts = np.unique(line.groups[places], return_index=True)
         yield from zip(places[firsts].tolist(), rows.tolist(), strict=True)

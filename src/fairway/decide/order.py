@@ -190,10 +190,12 @@ def in_order(snap: Snapshot, policy: Policy, rows: Ints, disciplines: Discipline
     Queues share one line by class, number, deadline and submission; a queue with another discipline than ``fifo`` fills
     the places that its jobs have there in its own order.
     """
+    if len(rows) < 2:
+        return rows
     jobs, order = snap.jobs, policy.order
     plain = _all_fifo(snap, order)
     cls, number, ordinal = aged(snap, order, rows), -jobs.number[rows], jobs.ordinal[rows]
-    if plain and not (jobs.deadline[rows] < NO_LIMIT).any():
+    if plain and not np.count_nonzero(jobs.deadline[rows] < NO_LIMIT):
         return rows[np.lexsort((ordinal, number, cls))]
     seen = standing(snap, policy, rows)
     latest = latest_start(snap, order, seen)
@@ -221,7 +223,7 @@ def keys(snap: Snapshot, policy: Policy, jobs: Standing, disciplines: Discipline
 
 def _all_fifo(snap: Snapshot, order: Ordering) -> bool:
     codes = snap.queues.discipline[: snap.queues.height]
-    return order.discipline == "fifo" and not (codes > 1).any()
+    return order.discipline == "fifo" and not np.count_nonzero(codes > 1)
 
 
 def _held_by_user(snap: Snapshot, policy: Policy, rows: Ints) -> Floats:

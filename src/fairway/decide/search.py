@@ -48,7 +48,7 @@ def best_node(
     """
     capacity = fit.free_capacity(snap, trial, typed & able)
     if wanted == 1 or request.fractional:
-        times, rows = 1, np.flatnonzero(fit.fits(snap.nodes, capacity, request))
+        times, rows = 1, fit.fits(snap.nodes, capacity, request).nonzero()[0]
     else:
         room = fit.room(snap.nodes, capacity, request)
         times = min(int(room.max(initial=0)), wanted)
@@ -70,7 +70,7 @@ def _nearest(
     ``rows`` (R,) ascend, ``scores`` (R,) are theirs, and ``level`` (B,) is of ``_levels``.
     """
     block = rows // BLOCK
-    firsts = np.flatnonzero(np.diff(block, prepend=-1))
+    firsts = np.array([0, *((block[1:] != block[:-1]).nonzero()[0] + 1).tolist()], np.int64)
     levels, least = level[block[firsts]], np.minimum.reduceat(scores, firsts)
     order, tight = np.argsort(levels, kind="stable").tolist(), levels.tolist()
     ends, lowest = [*firsts[1:].tolist(), len(rows)], least.tolist()

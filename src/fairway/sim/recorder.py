@@ -97,8 +97,7 @@ class Recorder:
             self._look(state, job)
         for node in state.news.nodes:
             self._look_at_node(state, node)
-        used = state.queues.used[state.queues.row_of[ROOT]]
-        self._held_cpu, self._held_gpu = int(used[0]), int(used[2])
+        self._held_cpu, _, self._held_gpu = state.queues.used[state.queues.row_of[ROOT]].tolist()
         self._note(now)
         self._turns += 1
         if self._progress is not None and self._turns % HOW_OFTEN == 0:

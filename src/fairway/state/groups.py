@@ -266,7 +266,7 @@ class GroupTable:
         shape, preempts = self.shape[: self.height], self.preempts[: self.height]
         # Below zero where a node shrank: that stops only who needs some of it.
         woken = self.shapes.fitting(np.maximum(nodes.free[at], 0), nodes.idle[at], nodes.share_max[at])[shape]
-        if preempts.any():
+        if np.count_nonzero(preempts):
             could = self.shapes.fitting(nodes.total[at], nodes.gpu_count[at], nodes.gpu_count[at] * 1000)
             woken |= could[shape] & preempts
         self.wake(woken)

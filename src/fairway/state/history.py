@@ -220,9 +220,12 @@ class RunTimes:
         return row
 
     def _count(self, chain: Ints, sketch: int, bucket: int) -> None:
-        self.counts[chain, sketch, bucket] += 1
-        self.total[chain, sketch] += 1
-        for row in chain[self.total[chain, sketch] > MOST_SAMPLES].tolist():
+        for row in chain.tolist():
+            self.counts[row, sketch, bucket] += 1
+            total = int(self.total[row, sketch]) + 1
+            self.total[row, sketch] = total
+            if total <= MOST_SAMPLES:
+                continue
             # Halving the cumulated counts rather than each keeps every quantile where it was: single samples survive.
             halves = self.counts[row, sketch].cumsum() // 2
             self.counts[row, sketch] = np.diff(halves, prepend=0)

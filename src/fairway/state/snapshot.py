@@ -44,8 +44,10 @@ class Snapshot:
 def snapshot(state: ClusterState) -> Snapshot:
     """The state as ``decide`` sees it."""
     row_of, line = state.jobs.row_of, state.jobs
-    held = sorted((row_of[job] for job in state.held), key=lambda row: (line.cls[row], line.ordinal[row]))
-    overdue = sorted(row_of[job] for job in state.overdue)
+    held = [row_of[job] for job in state.held]
+    if len(held) > 1:
+        held.sort(key=lambda row: (line.cls[row], line.ordinal[row]))
+    overdue = sorted([row_of[job] for job in state.overdue])
     return Snapshot(
         state.now, state.nodes, state.queues, state.jobs, state.groups, tuple(held), tuple(overdue), state.history,
         state.reserved,

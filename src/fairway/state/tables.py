@@ -319,5 +319,6 @@ class QueueTable(Table[QueueId]):
         age = now - int(self.averaged_at[row])
         if age > 0:
             kept = 2.0 ** (-age / self.half_life)
-            self.average[row] = self.average[row] * kept + self.used[row] * (1 - kept)
+            rest, before = 1 - kept, zip(self.average[row].tolist(), self.used[row].tolist(), strict=True)
+            self.average[row] = [average * kept + used * rest for average, used in before]
             self.averaged_at[row] = now
