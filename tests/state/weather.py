@@ -13,7 +13,7 @@ from fairway.model.ids import AttemptId, ExecutorId, JobId, NodeId, QueueId, Ser
 from fairway.model.job import ArrayIndex, Dependency, Job, Priority, PriorityClass, Retry, Role
 from fairway.model.node import Node
 from fairway.model.phases import Cause, JobPhase
-from fairway.model.policy import Policy, Preemption
+from fairway.model.policy import Defrag, Policy, Preemption
 from fairway.model.queue import Queue
 from fairway.model.resources import Accelerator, Amount, Request
 from fairway.model.service import Service
@@ -55,7 +55,8 @@ class Cluster:
     def __init__(self, policy: Policy | None = None) -> None:
         super().__init__()
         rules = Preemption(protect=Duration(6000), per_job=3, per_hour=12)
-        self.it = Rehearsal(policy or Policy(cores_per_gpu=4, preemption=rules))
+        moves = Defrag(Duration(1000), Duration(0), Duration(1000), moves_per_hour=8, consolidate=Duration(9000))
+        self.it = Rehearsal(policy or Policy(cores_per_gpu=4, preemption=rules, defrag=moves))
         self.seq = dict.fromkeys(EXECUTORS, 0)
         self.said: list[f.Fact] = []
         self.submitted = 0
@@ -269,7 +270,8 @@ class Errands(Storm):
             for name in sorted(names)
             if rng.random() < 0.7
         )
-        self.say(*self.jobs(1, self.roles(), rng.choice(QUEUES), rng.choice(CLASSES), after=after))
+        more = {"after": after, "checkpoints": rng.random() < 0.7}
+        self.say(*self.jobs(rng.randint(1, 2), self.roles(), rng.choice(QUEUES), rng.choice(CLASSES), **more))
 
     def submit_array(self) -> None:
         rng, self.arrays = self.rng, self.arrays + 1

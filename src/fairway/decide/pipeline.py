@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from fairway.decide import displace, order, preempt
+from fairway.decide import displace, order, preempt, tidy
 from fairway.decide.admit import over_limit
 from fairway.decide.explain import refusals
 from fairway.decide.gang import Short, place
@@ -19,7 +19,7 @@ from fairway.decide.repack import Repack
 from fairway.decide.reserve import Room
 from fairway.model.ids import AttemptId
 from fairway.model.phases import Cause
-from fairway.model.plan import Action, Hold, Placement, Plan, Release, Review, Start, Stop, Unplaced
+from fairway.model.plan import Action, Hold, Placement, Plan, Release, Review, Start, Stop, Tidy, Unplaced
 from fairway.model.policy import Policy
 from fairway.model.reasons import Outranked, Placed, PreemptedBy, RanTooLong
 from fairway.state.groups import Group
@@ -42,7 +42,7 @@ class Cycle:
 
 def decide(snap: Snapshot, policy: Policy, disciplines: order.Disciplines = order.TABLE) -> Plan:
     """What to do now. Pure: the same snapshot and policy give the same plan, in every process."""
-    if not (snap.groups.ready or snap.held or snap.overdue):
+    if not (snap.groups.ready or snap.held or snap.overdue or snap.tidy_due):
         return Plan()
     cycle = Cycle(snap, Trial(snap), policy, disciplines)
     for stage in STAGES:
@@ -80,7 +80,7 @@ def settle_holds(cycle: Cycle) -> None:
             kept.append((row, hold.placement))
     # Only now: what they wait for is still taken, and would look like a lack of room to the others on their nodes.
     for row, placement in kept:
-        _take(cycle, row, placement)
+        _take(cycle, row, placement, charge=not snap.jobs.phase_of(row).live)  # who moves is counted already
 
 
 def place_in_order(cycle: Cycle) -> None:
@@ -151,11 +151,32 @@ def take_turns(cycle: Cycle) -> None:
             cycle.actions.append(Review(snap.queues.id_of(queue), again))
 
 
+def move_work(cycle: Cycle) -> None:
+    """Where a large request waits though enough is free in sum, work that can go on elsewhere makes room for it."""
+    snap, jobs = cycle.snap, cycle.snap.jobs
+    if not snap.tidy_due:
+        return
+    plan = Plan(tuple(cycle.actions))
+    settled = {jobs.row_of[action.attempt.job] for action in plan.each() if isinstance(action, Start)}
+    settled |= {jobs.row_of[action.job] for action in cycle.actions if isinstance(action, Hold)}
+    for row, found in tidy.clearings(snap, cycle.trial, cycle.policy, settled, cycle.victims):
+        cycle.actions += tidy.actions(snap, row, found)
+        for move in found.moves:
+            cycle.victims.add(move.victim.row)
+            _take(cycle, move.victim.row, move.placement, charge=False)
+        if row is not None:
+            settled.add(row)
+            _take(cycle, row, found.placement)
+            _keep_company(cycle, row, found.placement)
+    cycle.actions.append(Tidy(tidy.again(snap, cycle.policy, settled)))
+
+
 STAGES: tuple[Callable[[Cycle], None], ...] = (
     stop_overdue,  # what has had its time gives its room back
     settle_holds,  # what was promised comes first
     place_in_order,  # then everybody in line: allocate, or preempt, or explain
     take_turns,  # and where the discipline of a queue says so, who waits may pass who runs
+    move_work,  # at last, and now and then, work that can go on elsewhere makes room for large requests
 )
 
 
@@ -233,13 +254,14 @@ def _keep_company(cycle: Cycle, row: int, placement: Placement) -> None:
     cycle.trial.company.join(cycle.snap.jobs.job(row), (cycle.snap.nodes.row_of[task.node] for task in placement))
 
 
-def _take(cycle: Cycle, row: int, placement: Placement) -> None:
+def _take(cycle: Cycle, row: int, placement: Placement, *, charge: bool = True) -> None:
     """Take a placement off the trial. On nodes still being emptied free room may go below zero: nobody gets in."""
     job = cycle.snap.jobs.job(row)
     for task in placement:
         node = cycle.snap.nodes.row_of[task.node]
         cycle.trial.take(node, task_need(job, task), task.devices, task.gpu_milli)
-    cycle.trial.charge(int(cycle.snap.jobs.queue[row]), placed_sums(job, placement))
+    if charge:
+        cycle.trial.charge(int(cycle.snap.jobs.queue[row]), placed_sums(job, placement))
 
 
 def _fits_exactly(cycle: Cycle, row: int, placement: Placement) -> bool:

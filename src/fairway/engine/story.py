@@ -16,6 +16,7 @@ _ENDS = {
     Cause.NODE_LOST: "was lost with its node",
     Cause.START_FAILED: "could not be started",
     Cause.DRAINED: "was moved off its node",
+    Cause.MOVED: "yielded to go on elsewhere",
 }
 
 

@@ -61,6 +61,8 @@ class Cause(StrEnum):
     """Its executor could not start it: no such program, no such directory."""
     DRAINED = "drained"
     """Moved off a node that is being emptied."""
+    MOVED = "moved"
+    """Told to yield so that it goes on elsewhere: room is held for it there."""
     DEPENDENCY = "dependency"
     """A job that it was to come after did not succeed."""
 

@@ -80,7 +80,10 @@ class Stop:
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """Keep the room of ``placement`` for a queued job until it starts there; nobody else is placed in it."""
+    """Keep the room of ``placement`` for a queued job until it starts there; nobody else is placed in it.
+
+    With a ``Stop`` of the job's own attempt, which then is one of ``victims``, the job moves: it yields, and goes on
+    there."""
 
     job: JobId
     placement: Placement
@@ -121,6 +124,14 @@ class Unplaced:
 
 
 @dataclass(frozen=True, slots=True)
+class Tidy:
+    """Work has been looked at that could move so that others fit: look again at ``at``, 0 for not before somebody needs
+    it."""
+
+    at: Instant
+
+
+@dataclass(frozen=True, slots=True)
 class Review:
     """Compare the running jobs of a queue with those that wait in it again: at ``at``, and whenever room becomes free.
 
@@ -130,7 +141,7 @@ class Review:
     at: Instant
 
 
-Action = Start | Starts | Stop | Hold | Release | Reserve | Unreserve | Unplaced | Review
+Action = Start | Starts | Stop | Hold | Release | Reserve | Unreserve | Unplaced | Review | Tidy
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +155,7 @@ class Plan:
     actions: tuple[Action, ...] = ()
     tried: bool = False
 
-    def each(self) -> Iterator[Start | Stop | Hold | Release | Unplaced | Review]:
+    def each(self) -> Iterator[Start | Stop | Hold | Release | Reserve | Unreserve | Unplaced | Review | Tidy]:
         """Every action, those in columns one by one."""
         for action in self.actions:
             if isinstance(action, Starts):

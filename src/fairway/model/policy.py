@@ -132,6 +132,33 @@ class Preemption:
 
 
 @dataclass(frozen=True, slots=True)
+class Defrag:
+    """When running work moves so that a large request fits, or so that a node is empty. Only work that keeps
+    checkpoints moves.
+
+    ``every``: how often it is looked while a large request waits, once that has waited for ``after``. ``least_run``: a
+    job that has just started stays where it is. ``most_lost``: the GPU time that moves may lose for each GPU of the
+    request. ``moves_per_hour``: so many jobs move in any hour, 0 for none. ``consolidate``: how often the emptiest node
+    is emptied where nobody waits; None for never.
+    """
+
+    every: Duration = MINUTE
+    after: Duration = Duration(5 * MINUTE)
+    least_run: Duration = Duration(10 * MINUTE)
+    most_lost: Duration = Duration(10 * MINUTE)
+    moves_per_hour: int = 60
+    consolidate: Duration | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("after", "least_run", "most_lost"):
+            within(self, "policy.defrag", name, 0, LONGEST)
+        within(self, "policy.defrag", "every", SECOND, LONGEST)
+        within(self, "policy.defrag", "moves_per_hour", 0, 1_000_000)
+        if self.consolidate is not None:
+            within(self, "policy.defrag", "consolidate", SECOND, LONGEST)
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
     """``cores_per_gpu``: how many CPU cores count as much as one GPU when lost work is compared. ``max_victims``: how
     many jobs one preemption may stop at most."""
@@ -144,6 +171,7 @@ class Policy:
     fairness: Fairness = Fairness()
     backfill: Backfill = Backfill()
     preemption: Preemption = Preemption()
+    defrag: Defrag = Defrag()
     placement: Placing = Placing()
 
     def __post_init__(self) -> None:

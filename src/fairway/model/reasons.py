@@ -309,6 +309,21 @@ class Outranked:
 
 
 @dataclass(frozen=True, slots=True)
+class Migrated:
+    """Stopped to go on elsewhere, so that ``by`` fits, or so that ``emptied`` is empty: what the move loses."""
+
+    lost_ms: int
+    gpu_milli: int
+    by: JobId | None = None
+    emptied: NodeId | None = None
+
+    def __str__(self) -> str:
+        why = f"makes room for {self.by}" if self.by is not None else f"empties {self.emptied}"
+        held = f" x {_gpus(self.gpu_milli)}" if self.gpu_milli else ""
+        return f"moves: {why}; loses {format_duration(self.lost_ms)}{held}"
+
+
+@dataclass(frozen=True, slots=True)
 class RanTooLong:
     """Stopped at its ``max_runtime``."""
 
@@ -328,5 +343,5 @@ class Asked:
         return f"asked by {self.by}" if self.by else "asked for"
 
 
-StopReason = PreemptedBy | Outranked | RanTooLong | Asked
+StopReason = PreemptedBy | Outranked | Migrated | RanTooLong | Asked
 """Why an attempt is told to stop."""

@@ -11,13 +11,12 @@ from typing import Any
 from fairway.model import facts as f
 from fairway.model.ids import AttemptId, ExecutorId, JobId, QueueId, ServiceId
 from fairway.model.phases import Cause, JobPhase, Reach
-from fairway.model.plan import Hold, Release, Reserve, Review, Start, Stop, Unplaced, Unreserve
-from fairway.model.reasons import Asked, Kept, PreemptedBy, WaitingUntil, Yielding
+from fairway.model.plan import Hold, Release, Reserve, Review, Start, Stop, Tidy, Unplaced, Unreserve
+from fairway.model.reasons import Asked, Migrated, PreemptedBy, WaitingUntil, Yielding
 from fairway.model.time import NEVER, Instant
-from fairway.state import lifecycle
+from fairway.state import keep, lifecycle
 from fairway.state.cluster import ClusterState, Decision
-from fairway.state.dependents import forget_all
-from fairway.state.exposure import expose, watch
+from fairway.state.exposure import expose, foresee, watch
 from fairway.state.history import pace
 from fairway.state.jobs import placed_sums, task_need
 from fairway.state.line import advance, leave_line, set_phase
@@ -56,6 +55,8 @@ def _pass_time(state: ClusterState) -> None:
             advance(state, state.jobs.row_of[JobId(job)])
         elif kind == "exposed":
             expose(state)
+        elif kind == "tidy":
+            state.tidy_due, state.tidy_at = True, Instant(0)
         else:
             state.overdue[JobId(job)] = None
 
@@ -75,28 +76,6 @@ def _cancel_asked(state: ClusterState, fact: f.CancelAsked) -> None:
         state.news.decisions.append(Decision(fact.job, state.now, told))
     else:
         lifecycle.finish(state, row, JobPhase.CANCELLED, f.Outcome(Cause.CANCELLED, message=str(Asked(fact.by))))
-
-
-def _job_held(state: ClusterState, fact: f.JobHeld) -> None:
-    row = state.jobs.row_of.get(fact.job)
-    if row is None or state.jobs.job(row).service is not None or state.jobs.kept_by[row] is not None:
-        return
-    state.jobs.kept_by[row] = fact.by
-    state.news.decisions.append(Decision(fact.job, state.now, Kept(fact.by)))
-    if not state.jobs.phase_of(row).live:
-        lifecycle.drop_hold(state, row)
-        advance(state, row)
-
-
-def _job_released(state: ClusterState, fact: f.JobReleased) -> None:
-    row = state.jobs.row_of.get(fact.job)
-    if row is None:
-        return
-    state.jobs.kept_by[row] = None
-    forget_all(state, row, hopeless=True)
-    if state.jobs.phase_of(row) is JobPhase.WAITING:
-        state.jobs.queued_at[row] = state.now
-        advance(state, row)
 
 
 def _queue_set(state: ClusterState, fact: f.QueueSet) -> None:
@@ -119,6 +98,7 @@ def _policy_set(state: ClusterState, fact: f.PolicySet) -> None:
     """Whoever was refused under another policy is tried again."""
     if fact.policy != state.policy:
         state.policy = fact.policy
+        foresee(state)
         state.queues.set_half_life(fact.policy.fairness.half_life, state.now)
         state.roomier.update(dict.fromkeys(state.nodes.rows()))
         state.lighter.update(state.queues.rows())
@@ -269,6 +249,7 @@ def _ruled(state: ClusterState, fact: f.Ruled) -> None:
         _RULE[type(action)](state, action)
     if fact.plan.tried:
         watch(state)
+        foresee(state)
 
 
 def _start(state: ClusterState, action: Start) -> None:
@@ -307,6 +288,8 @@ def _stop(state: ClusterState, action: Stop) -> None:
         lifecycle.ask_stop(state, row, action.cause, action.reason)
         if isinstance(action.reason, PreemptedBy):
             state.preempted.add(state.now)
+        elif isinstance(action.reason, Migrated):
+            state.moved.add(state.now)
         state.news.decisions.append(Decision(action.attempt.job, state.now, action))
 
 
@@ -338,6 +321,12 @@ def _unplaced(state: ClusterState, action: Unplaced) -> None:
     state.news.jobs[action.job] = None
 
 
+def _tidy(state: ClusterState, action: Tidy) -> None:
+    state.tidy_due, state.tidy_at = False, action.at
+    if action.at:
+        state.set_timer(action.at, "tidy", JobId(""), 0)
+
+
 def _review(state: ClusterState, action: Review) -> None:
     row = state.queues.row_of[action.queue]
     state.queues.review_at[row] = action.at
@@ -362,8 +351,8 @@ def _suspect(state: ClusterState, attempt: AttemptId, executor: ExecutorId) -> N
 _APPLY: dict[type, Callable[[ClusterState, Any], None]] = {
     f.JobSubmitted: _job_submitted,
     f.CancelAsked: _cancel_asked,
-    f.JobHeld: _job_held,
-    f.JobReleased: _job_released,
+    f.JobHeld: keep.hold,
+    f.JobReleased: keep.release,
     f.QueueSet: _queue_set,
     f.ServiceSet: _service_set,
     f.ServiceRemoved: _service_removed,
@@ -389,4 +378,5 @@ _RULE: dict[type, Callable[[ClusterState, Any], None]] = {
     Unreserve: lambda state, action: drop_reservation(state, action.job),
     Unplaced: _unplaced,
     Review: _review,
+    Tidy: _tidy,
 }

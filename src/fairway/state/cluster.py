@@ -156,6 +156,12 @@ class ClusterState:
         """Jobs in line that room is kept for from a time on, in the order in which that was decided."""
         self.preempted = Window()
         """Jobs told to stop for others."""
+        self.moved = Window()
+        """Jobs told to go on elsewhere so that others fit."""
+        self.tidy_at = Instant(0)
+        """When to look whether work could move so that others fit; 0 for not before somebody needs it."""
+        self.tidy_due = False
+        """It is time to look."""
         self.exposed_at = Instant(0)
         """When those who wait for victims are tried again, though nothing happens; 0 for never."""
         self.overdue: dict[JobId, None] = {}
@@ -191,6 +197,8 @@ class ClusterState:
             return bool(self.queues.review_at[self.queues.row_of[QueueId(job)]] == at)
         if kind == "exposed":
             return at == self.exposed_at
+        if kind == "tidy":
+            return at == self.tidy_at
         row = self.jobs.row_of.get(JobId(job))
         if row is None or self.jobs.attempt[row] != attempt:
             return False

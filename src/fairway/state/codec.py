@@ -155,6 +155,9 @@ class Dump:
     ended_arrays: tuple[tuple[JobId, int], ...] = ()
     preempted: tuple[tuple[int, int], ...] = ()
     exposed_at: int = 0
+    moved: tuple[tuple[int, int], ...] = ()
+    tidy_at: int = 0
+    tidy_due: bool = False
 
 
 def dump(state: ClusterState) -> bytes:
@@ -208,6 +211,9 @@ def _record(state: ClusterState) -> Dump:
         ended_arrays=tuple(state.ended_arrays.items()),
         preempted=tuple(state.preempted.minutes.items()),
         exposed_at=state.exposed_at,
+        moved=tuple(state.moved.minutes.items()),
+        tidy_at=state.tidy_at,
+        tidy_due=state.tidy_due,
     )  # fmt: skip
 
 
@@ -277,6 +283,9 @@ def load(data: bytes) -> ClusterState:
         if record.average:
             state.queues.average[row], state.queues.averaged_at[row] = record.average, record.averaged_at
     state.preempted.minutes, state.exposed_at = dict(saved.preempted), Instant(saved.exposed_at)
+    state.moved.minutes, state.tidy_at, state.tidy_due = dict(saved.moved), Instant(saved.tidy_at), saved.tidy_due
+    if state.tidy_at:
+        state.set_timer(state.tidy_at, "tidy", JobId(""), 0)
     if state.exposed_at:
         state.set_timer(state.exposed_at, "exposed", JobId(""), 0)
     state.strays = dict(saved.strays)

@@ -1,6 +1,7 @@
-"""When those who wait for victims are to be tried again, though nothing happens: protection ends, a budget fills.
+"""When to look again, though nothing happens: for those who wait for victims (protection ends, a budget fills), and for
+large requests that could fit if running work moved.
 
-Asked once after each ruling that leaves such jobs waiting; then one timer stands for all of them.
+Asked once after each ruling that leaves such jobs waiting; then one timer of a kind stands for all of them.
 """
 
 import numpy as np
@@ -8,7 +9,7 @@ import numpy as np
 from fairway.model.ids import JobId
 from fairway.model.job import PriorityClass
 from fairway.model.phases import JobPhase
-from fairway.model.time import Instant
+from fairway.model.time import Instant, later
 from fairway.state.cluster import ClusterState
 from fairway.state.jobs import PHASE_CODE
 
@@ -51,3 +52,28 @@ def _next(state: ClusterState) -> Instant | None:
     frees = state.preempted.frees_at(state.now)
     found += [] if frees is None else [frees]
     return Instant(min(found)) if found else None
+
+
+def foresee(state: ClusterState) -> None:
+    """Set the timer for looking whether work should move, where somebody may need it and no timer is set."""
+    rules = state.policy.defrag
+    if state.tidy_at or state.tidy_due or not rules.moves_per_hour:
+        return
+    if _movable(state) and len(large(state)):
+        state.tidy_at = later(state.now, rules.every)
+    elif rules.consolidate is not None:
+        state.tidy_at = later(state.now, rules.consolidate)
+    if state.tidy_at:
+        state.set_timer(state.tidy_at, "tidy", JobId(""), 0)
+
+
+def _movable(state: ClusterState) -> bool:
+    jobs, height = state.jobs, state.jobs.height
+    return bool((jobs.checkpoints[:height] & np.isin(jobs.phase[:height], _LIVE)).any())
+
+
+def large(state: ClusterState) -> np.ndarray:
+    """Groups that wait for several whole GPUs on a node, and not for a limit."""
+    groups, height = state.groups, state.groups.height
+    waits = groups.blocked[:height] & (groups.pending[:height] > 0) & ~groups.limited[:height]
+    return np.flatnonzero(waits & (groups.shapes.whole[groups.shape[:height]] > 1))

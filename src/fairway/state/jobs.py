@@ -24,6 +24,7 @@ class JobTable(Table[JobId]):
         ("group", np.int64, 0),
         ("in_line", np.bool_, 0),
         ("placed", np.bool_, 0),
+        ("checkpoints", np.bool_, 0),
         ("cls", np.int64, 0),
         ("number", np.int64, 0),
         ("deadline", np.int64, 0),
@@ -60,6 +61,8 @@ class JobTable(Table[JobId]):
     """Queued, and not holding room already."""
     placed: Bools
     """Derived: counts against the running limit of its array."""
+    checkpoints: Bools
+    """Keeps checkpoints, and so may be moved."""
     cls: Ints
     number: Ints
     deadline: Ints
@@ -134,6 +137,7 @@ class JobTable(Table[JobId]):
         self.stop[here], self.reason[here], self.hold[here], self.last_end[here] = [None], [None], [None], [None]
         self.written_off[here], self.kept_by[here], self.missing[here] = [()], [None], [None]
         self.queue[row], self.group[row] = queue, group
+        self.checkpoints[row] = job.checkpoints
         self.cls[row], self.number[row] = job.priority.cls, job.priority.number
         self.deadline[row] = NO_LIMIT if job.deadline is None else job.deadline
         self.estimate[row] = -1 if job.service is not None else job.estimate or 0

@@ -21,6 +21,8 @@ from fairway.state.line import advance, join_array, leave_array, leave_line, set
 
 OWN_ENDS = frozenset((Cause.SUCCEEDED, Cause.FAILED, Cause.TIMED_OUT, Cause.CANCELLED))
 """Ends that tell how long such work holds its room: not those that came from outside."""
+_TAKEN_AWAY = (Cause.PREEMPTED, Cause.NODE_LOST, Cause.DRAINED, Cause.MOVED)
+"""Ends that came from outside: the job goes on as soon as it may, and has lost what came after its checkpoint."""
 YIELD_EXIT = 75
 """EX_TEMPFAIL: a program's word for "stopped at your request, not finished"."""
 
@@ -136,6 +138,8 @@ def end_attempt(state: ClusterState, row: int, fact: AttemptEnded) -> None:
     stop = jobs.stop[row]
     jobs.stop[row] = None
     wanted = stop[0] if stop else None
+    if outcome.cause is not Cause.MOVED or jobs.kept_by[row] is not None:
+        drop_hold(state, row)  # it does not move, after all
     if job.service is not None and wanted not in (Cause.CANCELLED, Cause.SUCCEEDED):
         _restart_replica(state, row, outcome)
     elif outcome.cause is Cause.SUCCEEDED or wanted == Cause.SUCCEEDED:
@@ -167,7 +171,7 @@ def _judge(state: ClusterState, row: int, outcome: Outcome) -> Outcome:
     cause = stop[0]
     if outcome.cause is Cause.SUCCEEDED and not _unfinished(state, row):
         return outcome
-    if cause in (Cause.PREEMPTED, Cause.DRAINED) and outcome.cause is Cause.FAILED:
+    if cause in (Cause.PREEMPTED, Cause.DRAINED, Cause.MOVED) and outcome.cause is Cause.FAILED:
         own = outcome.signal is None and outcome.exit_code not in (YIELD_EXIT, None)
         if own:
             return outcome
@@ -191,7 +195,7 @@ def _record(state: ClusterState, row: int, fact: AttemptEnded, outcome: Outcome)
         used = state.queues.spent[above]
         used += spent
     lost = 0
-    if outcome.cause in (Cause.PREEMPTED, Cause.NODE_LOST, Cause.DRAINED) and started:
+    if outcome.cause in _TAKEN_AWAY and started:
         lost = (ended - min(max(started, int(jobs.checkpoint_at[row])), ended)) * sums[2]
         jobs.lost[row] += lost
     if started and job.service is None:
@@ -265,7 +269,7 @@ def _retry_or_fail(state: ClusterState, row: int, outcome: Outcome) -> None:
 
 def _restart_replica(state: ClusterState, row: int, outcome: Outcome) -> None:
     """A replica has no end of its own: back in line at once when it was taken away, after a back-off when it ended."""
-    if outcome.cause in (Cause.PREEMPTED, Cause.NODE_LOST, Cause.DRAINED):
+    if outcome.cause in _TAKEN_AWAY:
         advance(state, row)
         return
     state.jobs.failures[row] += 1
@@ -275,7 +279,7 @@ def _restart_replica(state: ClusterState, row: int, outcome: Outcome) -> None:
 
 
 def drop_hold(state: ClusterState, row: int) -> None:
-    """Give up the room kept for a queued job, and put it back in line."""
+    """Give up the room kept for a job, and put it back in line where it does not run still, on its way there."""
     hold = state.jobs.hold[row]
     if hold is None:
         return
@@ -284,7 +288,8 @@ def drop_hold(state: ClusterState, row: int) -> None:
     state.held.pop(state.jobs.id_of(row), None)
     state.roomier.update(dict.fromkeys(state.nodes.row_of[task.node] for task in hold.placement))
     state.lighter.update(state.queues.limited_above(int(state.jobs.queue[row])))
-    advance(state, row)
+    if not state.jobs.phase_of(row).live:
+        advance(state, row)
 
 
 def finish(state: ClusterState, row: int, phase: JobPhase, outcome: Outcome) -> None:

@@ -39,6 +39,10 @@ class Snapshot:
     """Jobs in line that room is kept for, and where."""
     preempted: int = 0
     """Jobs told to stop for others in the last hour."""
+    moved: int = 0
+    """Jobs told to go on elsewhere in the last hour."""
+    tidy_due: bool = False
+    """Whether it is time to look if work should move."""
 
 
 def snapshot(state: ClusterState) -> Snapshot:
@@ -50,8 +54,7 @@ def snapshot(state: ClusterState) -> Snapshot:
     overdue = sorted([row_of[job] for job in state.overdue])
     return Snapshot(
         state.now, state.nodes, state.queues, state.jobs, state.groups, tuple(held), tuple(overdue), state.history,
-        state.reserved,
-        state.preempted.count(state.now),
+        state.reserved, state.preempted.count(state.now), state.moved.count(state.now), state.tidy_due,
     )  # fmt: skip
 
 

@@ -53,6 +53,7 @@ from fairway.model.plan import (
     Start,
     Stop,
     TaskPlacement,
+    Tidy,
     Unreserve,
 )
 from fairway.model.policy import Policy
@@ -305,7 +306,7 @@ def render(action: Action) -> Iterator[str]:
         domain = f"  {action.reason.domain}" if action.reason.domain else ""
         yield f"start    {action.attempt.job}{n} on {_where(action.placement)}{domain}"
     elif isinstance(action, Stop):
-        verb = "preempt" if action.cause is Cause.PREEMPTED else "stop"
+        verb = {Cause.PREEMPTED: "preempt", Cause.MOVED: "move"}.get(action.cause, "stop")
         yield f"{verb:8} {action.attempt.job}  {action.reason}"
     elif isinstance(action, Hold):
         victims = ", ".join(attempt.job for attempt in action.victims)
@@ -318,6 +319,8 @@ def render(action: Action) -> Iterator[str]:
         yield f"reserve  {action.job} on {_where(action.placement)} expected {action.expected}"
     elif isinstance(action, Unreserve):
         yield f"unreserve {action.job}"
+    elif isinstance(action, Tidy):
+        yield f"tidy     {_when(action.at)}"
     else:
         yield f"wait     {action.job}  {action.reason}"
 
