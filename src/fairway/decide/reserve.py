@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fairway.decide import fit, forecast
+from fairway.decide import fit, forecast, near
 from fairway.decide.admit import over_limit
 from fairway.decide.gang import Fitted, Short, place
 from fairway.model.ids import JobId
@@ -156,7 +156,7 @@ def _keys(snap: Snapshot, rows: Ints) -> Ints:
 def _holders(snap: Snapshot, trial: Trial, shape: Shape) -> Ints:
     """Rows of live attempts on the nodes that could hold a task of the shape and have most free."""
     nodes, height = snap.nodes, snap.nodes.height
-    whole = fit.whole_capacity(snap)
+    whole = fit.whole_capacity(snap, near.allowed(snap, shape))
     able = np.zeros(height, np.bool_)
     for request, _, _ in shape.roles:
         able |= fit.fits(nodes, whole, request)
@@ -342,4 +342,5 @@ def _short_ones(
             trial.rollback(mark)
             continue
         trial.charge(group.queue, placed_sums(jobs.job(row), outcome.placement))
+        trial.company.join(jobs.job(row), (snap.nodes.row_of[task.node] for task in outcome.placement))
         yield index, outcome

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-NEEDS, WHEN, HOW = "What it needs", "When it runs", "How it runs"
+NEEDS, WHERE, WHEN, HOW = "What it needs", "Where it runs", "When it runs", "How it runs"
 
 Files = Annotated[
     list[Path] | None,
@@ -38,6 +38,24 @@ Workers = Annotated[
     str,
     typer.Option(
         "--workers", "-w", help="Tasks that start together: 4, or as many as there are of 2-4.", rich_help_panel=NEEDS
+    ),
+]
+Node = Annotated[
+    list[str] | None,
+    typer.Option("--node", help="Only nodes with this label: disk=nvme, or disk for any value.", rich_help_panel=WHERE),
+]
+Zone = Annotated[
+    list[str] | None, typer.Option("--zone", help="Only nodes of this zone, or one of several.", rich_help_panel=WHERE)
+]
+Tolerate = Annotated[
+    list[str] | None,
+    typer.Option("--tolerate", help="Also nodes with this taint: team=nlp, or team.", rich_help_panel=WHERE),
+]
+Spot = Annotated[bool, typer.Option("--spot", help="Spot nodes are fine too.", rich_help_panel=WHERE)]
+Together = Annotated[
+    str,
+    typer.Option(
+        "--together", help="All tasks in one node, island, rack, block, cluster, zone or region.", rich_help_panel=WHERE
     ),
 ]
 Priority = Annotated[
@@ -113,7 +131,8 @@ _OPTION_OF = {
     "not_before": "--not-before", "after": "--after",
     "max_runtime": "--max-runtime", "estimate": "--estimate", "retries": "--retries",
     "grace": "--grace", "array": "--array", "env": "--env", "workdir": "--workdir", "labels": "--label",
-    "command": "COMMAND",
+    "where.labels": "--node", "where.zones": "--zone", "where.tolerates": "--tolerate", "where.spot": "--spot",
+    "where.together": "--together", "command": "COMMAND",
 }  # fmt: skip
 
 
@@ -145,6 +164,11 @@ class Work:
     clean_env: bool = False
     workdir: str = ""
     label: list[str] | None = None
+    node: list[str] | None = None
+    zone: list[str] | None = None
+    tolerate: list[str] | None = None
+    spot: bool = False
+    together: str = ""
 
     @classmethod
     def of(cls, given: dict[str, Any]) -> "Work":
@@ -188,7 +212,22 @@ class Work:
             "workdir": self.workdir,
             "labels": dict(_pair(text, "--label") for text in self.label or ()),
         }
+        document["where"] = self._where()
         return {name: value for name, value in document.items() if value}
+
+    def _where(self) -> dict[str, Any]:
+        labels: dict[str, list[str]] = {}
+        for text in self.node or ():
+            key, _, value = text.partition("=")
+            labels.setdefault(key, []).append(value or "*")
+        where: dict[str, Any] = {
+            "labels": labels,
+            "zones": self.zone,
+            "tolerates": self.tolerate,
+            "spot": self.spot,
+            "together": self.together,
+        }
+        return {name: value for name, value in where.items() if value}
 
     def _environment(self) -> dict[str, str]:
         from fairway.model.errors import InvalidField
