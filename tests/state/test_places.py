@@ -63,9 +63,10 @@ def test_masks_and_domains_follow_every_change(nodes: list[Node], wheres: list[W
         for left, code in zip(known, codes, strict=True):
             same = [domain_of(right, level) == domain_of(left, level) for right in known]
             assert same == [other == code for other in codes]
-            alone = not level.path or not getattr(left.topology, level.value)
-            name = f"node {left.id}" if alone else f"{level} {getattr(left.topology, level.value)}"
-            assert places.domain_name(level, code) == name
+            inside = ("region", "zone", "cluster", "block", "rack", "island")
+            narrower = inside[inside.index(level) :] if level.path else ()
+            said = [f"{name} {getattr(left.topology, name)}" for name in narrower if getattr(left.topology, name)]
+            assert places.domain_name(level, code) == (said[0] if said else f"node {left.id}")
 
 
 @given(NODES, WHERES)
@@ -79,6 +80,14 @@ def test_what_is_left_out_is_left_out_by_a_constraint_that_can_be_named(node: No
         assert freer
     else:
         assert all(permits(rest, node) for rest in freer)
+
+
+@given(st.lists(NODES, min_size=2, max_size=6, unique_by=lambda node: node.id))
+def test_who_shares_a_domain_shares_every_wider_one(nodes: list[Node]) -> None:
+    for left in nodes:
+        for right in nodes:
+            shared = [domain_of(left, level) == domain_of(right, level) for level in LEVELS]
+            assert shared == sorted(shared)
 
 
 RACKS = Topology("eu", "eu-1", "c", "b", "r1")

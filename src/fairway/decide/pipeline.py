@@ -7,8 +7,6 @@ something that could let one in, and a cycle in which nothing is ready does noth
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from fairway.decide import displace, order, preempt, tidy
 from fairway.decide.admit import over_limit
 from fairway.decide.explain import refusals
@@ -111,7 +109,7 @@ def place_in_order(cycle: Cycle) -> None:
             line.refuse(at, limit)
             if not limit:
                 room.keep(int(line.groups[at]))  # from here on in line
-    if np.count_nonzero(cycle.snap.groups.shapes.apart):
+    if cycle.snap.groups.any_apart:
         line.tell_company(cycle.trial.company, len(line))
     many = line.starts()
     if many:

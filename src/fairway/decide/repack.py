@@ -51,8 +51,7 @@ class Repack:
         self._line, self._snap, self._trial = line, line.snap, line.trial
         self._left = LOOKS // max(self._snap.nodes.height, LEAST)
         # Who keeps apart from others was placed after them: with such work in line nothing is moved.
-        apart = bool(self._snap.groups.shapes.apart[line.shapes].any())
-        self._asks = 0 if apart else MOST_ASKS
+        self._asks = 0 if self._snap.groups.any_apart else MOST_ASKS
         self._hardness: dict[Shape, tuple[float, int]] = {}
         self._whole: fit.Capacity | None = None
 

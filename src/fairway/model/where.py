@@ -2,7 +2,7 @@
 
 The domains of a fleet, narrowest first: a node, its NVLink island, rack, block, cluster, zone and region. A node's rack
 is known by everything around it, so that rack ``r1`` of one block is not rack ``r1`` of another; where a node does not
-say, it stands alone.
+say, its next narrower domain stands for it, at last the node itself.
 """
 
 from collections.abc import Iterator
@@ -159,9 +159,11 @@ def permits(where: Where, node: Node) -> bool:
 
 
 def domain_of(node: Node, level: Level) -> tuple[str, ...]:
-    """The domain of a node: its executor, as no gang spans two, and its names from the widest to this level. A node
-    that does not say is a domain by itself."""
-    names = tuple(getattr(node.topology, name) for name in level.path)
-    if not names or not names[-1]:
-        return (node.executor, "node", node.id)
-    return (node.executor, level.value, *names)
+    """The domain of a node: its executor, as no gang spans two, what sort of domain it is, and its names from the
+    widest to that. Where a node does not say, its next narrower domain stands for it, at last the node itself: so wider
+    domains are always made of whole narrower ones."""
+    names = tuple(getattr(node.topology, name) for name in _FIELDS)
+    for index in range(len(level.path) or len(names) + 1, len(names) + 1):
+        if names[index - 1]:
+            return (node.executor, _FIELDS[index - 1], *names[:index])
+    return (node.executor, "node", node.id)

@@ -225,6 +225,14 @@ class GroupTable:
         self.row_of[key] = row
         return row
 
+    @property
+    def any_apart(self) -> bool:
+        """Whether a job in line keeps away from other work."""
+        if not np.count_nonzero(self.shapes.apart):
+            return False
+        height = self.height
+        return bool(self.shapes.apart[self.shape[:height]][self.pending[:height] > 0].any())
+
     def group(self, row: int) -> Group:
         """What the jobs of a group have in common."""
         shape, queue, cls, yields = self.keys[row]

@@ -71,7 +71,7 @@ class Places:
             key, codes = domain_of(node, level), self._codes[index]
             code = codes.setdefault(key, len(codes))
             if code == len(self.names[index]):
-                self.names[index].append(f"{'node' if key[1] == 'node' else level} {key[-1]}")
+                self.names[index].append(f"{key[1]} {key[-1]}")
             self.domain[index, row] = code
         for where, allowed in self._allowed.items():
             allowed[row] = permits(where, node)
