@@ -27,6 +27,8 @@ FAVOUR: Final = 0.2
 jobs pay for small ones with more than those gain, since speed-ups level off."""
 QUANTUM_S: Final = 600.0
 """GPU-seconds of attained service that count for little."""
+FORESEEN_S: Final = 300.0
+"""A job is expected to run for at least so many seconds more."""
 KEEP: Final = 0.05
 """A job is resized only for at least so much of what it has, beside what its restart costs."""
 
@@ -128,9 +130,13 @@ def favours(attained: Floats) -> Floats:
 
 
 def restart_cost(age: Floats, restarts: Ints, pause: float) -> Floats:
-    """(J,) the part of its time that a job loses if it restarts once more, taking its age for what is left (Pollux,
-    section 4.2.1). ``age`` and ``pause``: seconds since it was submitted, and of one restart."""
-    return 1 - np.maximum(age - restarts * pause, 0.0) / (age + pause)
+    """(J,) the part of its time that a job loses if it restarts once more, taking what is left for its age or
+    ``FORESEEN_S``, whichever is more, and counting what it has lost already (after Pollux, section 4.2.1).
+
+    ``age`` and ``pause``: seconds since it was submitted, and of one restart.
+    """
+    left = np.maximum(age, FORESEEN_S)
+    return 1 - np.maximum(left - restarts * pause, 0.0) / (left + pause)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,8 @@ NOTHING: Final = 1e-8
 STEPS: Final = 30
 FORETOLD: Final = 0.01
 """A step that was foretold to this part teaches nothing."""
+PULL: Final = 0.05
+"""How strongly costs that grow with every replica are taken for constant ones."""
 LEAST_OVERLAP: Final = 1.001
 MOST_OVERLAP: Final = 10.0
 
@@ -61,9 +63,10 @@ def _seen(measured: Measured, known: Pace | None) -> tuple[Bools, Pace]:
     """(which parameters the steps say anything about (7,), where to start, with the others at what stands for them)."""
     across = measured.nodes > 1
     within = ~across & (measured.gpus > 1)
-    several, many = len(np.unique(measured.local)) > 1, bool((measured.gpus > 2).any())
-    remote, local = bool(across.any()), bool(within.any())
-    free = np.array([several, True, remote, remote and many, local, local and many, remote or local])
+    several, remote, local = len(np.unique(measured.local)) > 1, bool(across.any()), bool(within.any())
+    # One size cannot tell a constant cost from what every replica adds either: then it is constant, and more may help.
+    more = [len(np.unique(np.maximum(measured.gpus[rows], 2))) > 1 for rows in (across, within)]
+    free = np.array([several, True, remote, more[0], local, more[1], remote or local])
     # Where nothing is known, half of the mean step is constant, and every other cost is a part of it.
     step = float(measured.step.mean())
     guess = Pace(step / 2, step / 200, step / 20, step / 200, step / 20, step / 200, 1.5)
@@ -83,7 +86,7 @@ def _off(values: Floats, measured: Measured) -> Floats:
     root = len(measured.step) ** -0.5
     compute = np.log(compute_time(pace, measured.local) / measured.compute) * root
     step = np.log(step_time(pace, measured.nodes, measured.gpus, measured.local) / measured.step) * root
-    pull = [1e-3 * (pace.overlap - 1), 1e-2 * pace.remote_more / pace.remote, 1e-2 * pace.local_more / pace.local]
+    pull = [1e-3 * (pace.overlap - 1), PULL * pace.remote_more / pace.remote, PULL * pace.local_more / pace.local]
     return np.concatenate([compute, step, pull])
 
 
