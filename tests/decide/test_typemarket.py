@@ -93,6 +93,16 @@ def test_prices_of_welfare_prove_what_the_best_assignment_is_worth(case: Case) -
     assert best * (1 - 1e-9) <= gain <= best * 1.01 + 1e-9
 
 
+@given(cases(), st.integers(2, 5))
+def test_a_row_may_stand_for_several_equal_jobs(case: Case, times: int) -> None:
+    speed, gang, count, goal = case
+    copies = np.full(len(gang), 1, np.int64)
+    copies[0] = times
+    once = share(speed, gang, count, goal, copies)
+    each = share(np.repeat(speed, copies, axis=0), np.repeat(gang, copies), count, np.repeat(goal, copies))
+    np.testing.assert_allclose(once.rate, each.rate[np.cumsum(copies) - 1], rtol=0.02, atol=1e-9)
+
+
 @given(cases())
 def test_types_that_nobody_wants_cost_nothing(case: Case) -> None:
     worth, gang, count, _ = case

@@ -77,12 +77,13 @@ def speeds(nodes: NodeTable, request: Request) -> Floats:
     return speed_by_kind(request, tuple(nodes.kinds))[nodes.kind[: nodes.height]]
 
 
-def tiers(nodes: NodeTable, request: Request) -> Iterator[Bools]:
-    """(N,) the nodes with devices of one speed, for each speed that a task may run at, the fastest first."""
+def tiers(nodes: NodeTable, request: Request, liking: Floats | None = None) -> Iterator[Bools]:
+    """(N,) the nodes with devices of one speed, for each speed that a task may run at, the fastest first; or the same
+    by how it likes each kind, ``liking`` (T,)."""
     if not request.gpus or not request.accelerators:
         yield np.ones(nodes.height, np.bool_)
         return
-    by_kind = speed_by_kind(request, tuple(nodes.kinds))
+    by_kind = speed_by_kind(request, tuple(nodes.kinds)) if liking is None else liking
     for tier in sorted({*by_kind.tolist()} - {0.0}, reverse=True):
         yield (by_kind == tier)[nodes.kind[: nodes.height]]
 

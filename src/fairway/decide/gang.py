@@ -149,10 +149,10 @@ def _place_tasks(
 ) -> tuple[list[_Task], Placed | None]:
     """Up to ``count`` equal tasks, taken off the trial, and the reason of the first.
 
-    The fastest type comes first; there as many tasks at once as a node can take, on the best of those that can.
+    The type it likes best comes first; there as many tasks at once as a node can take, on the best of those that can.
     """
     tasks, reason = list[_Task](), None
-    for typed in scores.tiers(snap, policy, request):
+    for typed in scores.tiers(snap, trial, policy, request):
         while len(tasks) < count:
             found = scores.best(snap, trial, policy, request, count - len(tasks), typed, allowed)
             if found is None:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fairway.decide import fit, order, scores, share, walk_fast
+from fairway.decide import fit, order, scores, share, typechoice, walk_fast
 from fairway.decide.admit import over_limit
 from fairway.decide.gang import Fitted, place
 from fairway.decide.marks import DONE, NO_ROOM, OVER_LIMIT, PLACED, REFUSED, SLOW, UNTRIED
@@ -31,7 +31,8 @@ NO_KINDS: fit.Kinds = (("", 0),)
 
 
 class Compiled(NamedTuple):
-    """A shape for the walk: devices per task, share of one and speed by kind, and whether it is left to the caller."""
+    """A shape for the walk: devices per task, share of one by kind, what puts one kind before another (speed, unless
+    ``typechoice`` says otherwise), and whether it is left to the caller."""
 
     gpus: int
     milli: Ints
@@ -56,6 +57,7 @@ class Line:
         self._urgent = groups.preempts[self._groups] | _reserved(snap)[self._rows]
         """(P,) whether to ask the caller when a job finds no room: it keeps what is reserved from those behind it."""
         self.rows, self.groups, self.shapes, self.answers = (np.zeros(len(rows), np.int64) for _ in range(4))
+        trial.liking = typechoice.liking(snap, trial, policy, self._rows, self._shapes)
         self.no_room = np.full(len(groups.shapes.shapes), -1, np.int64)
         """(S,) place in line of the first job of each shape that found no room; -1 for none."""
         self.over = np.full(groups.height, -1, np.int64)
@@ -225,7 +227,9 @@ class Line:
     def compiled(self, shape: Shape) -> Compiled:
         """What the walk needs to know of a shape."""
         nodes = self.snap.nodes
-        return _compiled(shape, tuple(nodes.kinds) or NO_KINDS, len(nodes.executors) > 1)
+        compiled = _compiled(shape, tuple(nodes.kinds) or NO_KINDS, len(nodes.executors) > 1)
+        liked = self.trial.liking.get(shape.roles[0][0])
+        return compiled if liked is None else compiled._replace(speed=liked)
 
     def _place(self, at: int, shape: Shape, queue: int) -> bool:
         outcome = place(self.snap, self.trial, self.policy, shape)

@@ -93,12 +93,12 @@ def linear(policy: Policy) -> bool:
     return policy.placement.score not in NAMED
 
 
-def tiers(snap: Snapshot, policy: Policy, request: Request) -> Iterable[Bools]:
-    """(N,) the nodes to try together, the better ones first: those of the fastest types that a task accepts before
-    slower ones, or all at once where price and speed decide together."""
+def tiers(snap: Snapshot, trial: Trial, policy: Policy, request: Request) -> Iterable[Bools]:
+    """(N,) the nodes to try together, the better ones first: those of the types that a task likes best before others
+    (``typechoice``; the fastest, if nothing else is known), or all at once where price and speed decide together."""
     if policy.placement.score == "cheapest":
         return [fit.speeds(snap.nodes, request) > 0]
-    return fit.tiers(snap.nodes, request)
+    return fit.tiers(snap.nodes, request, trial.liking.get(request))
 
 
 def best(

@@ -56,12 +56,13 @@ def usable(speed: Floats, gang: Ints, count: Ints) -> Floats:
     return np.where(gang[:, None] <= count, speed, 0.0)
 
 
-def share(speed: Floats, gang: Ints, count: Ints, goal: Floats) -> Shares:
+def share(speed: Floats, gang: Ints, count: Ints, goal: Floats, copies: Ints | None = None) -> Shares:
     """The shares of time that give every job the same, highest multiple of its goal; one that is as fast as it can
     ever be stays there while the others rise.
 
     ``speed`` (J, T): work per second of the whole gang, 0 where it cannot run; ``gang`` (J,) and ``count`` (T,):
-    devices; ``goal`` (J,): work per second, or work. Jobs without a goal, or that fit nowhere, get nothing.
+    devices; ``goal`` (J,): work per second, or work. Jobs without a goal, or that fit nowhere, get nothing. With
+    ``copies`` (J,) a row stands for so many equal jobs, and says what each of them gets.
     Raises InvalidField when the shapes disagree or a number is negative.
     """
     _checked(speed, gang, count, goal)
@@ -72,30 +73,32 @@ def share(speed: Floats, gang: Ints, count: Ints, goal: Floats) -> Shares:
     empty = Shares(np.zeros(speed.shape), np.zeros(len(goal)), 0.0, 0.0, np.zeros(len(count)))
     if not rows.size or not types.size:
         return empty
-    found = _Market(can[np.ix_(rows, types)], gang[rows], count[types], goal[rows]).highest()
+    devices = gang if copies is None else gang * copies
+    found = _Market(can[np.ix_(rows, types)], devices[rows], count[types], goal[rows]).highest()
     empty.time[np.ix_(rows, types)] = found.time
     empty.rate[rows] = found.rate
     empty.prices[types] = found.prices
     return Shares(empty.time, empty.rate, found.level, found.bound, empty.prices)
 
 
-def welfare(worth: Floats, gang: Ints, count: Ints) -> Floats:
+def welfare(worth: Floats, gang: Ints, count: Ints, copies: Ints | None = None) -> Floats:
     """(T,) the price of one device of each type at which the jobs, taking what is worth most to them beyond its price
     or nothing, want about as many devices as there are; 0 where there are enough for everybody.
 
     ``worth`` (J, T): of running now on a type, 0 and less where a job had rather wait; ``gang`` and ``count`` as in
-    ``share``. Worth and prices are in the same unit.
+    ``share``, ``copies`` too. Worth and prices are in the same unit.
     """
     prices = np.zeros(len(count))
     can = usable(worth, gang, count)
     rows, types = np.flatnonzero(can.max(axis=1, initial=0.0) > 0), np.flatnonzero(count > 0)
     if not rows.size:
         return prices
-    value = can[np.ix_(rows, types)]
+    alike = np.ones(len(gang), np.int64) if copies is None else copies
+    value = can[np.ix_(rows, types)] * alike[rows][:, None]
     whole = float(value.max(axis=1).sum())
     ways = np.zeros((len(rows), len(types) + 1, len(types)))
     each = np.arange(len(types))
-    ways[:, each, each] = gang[rows][:, None] / count[types]
+    ways[:, each, each] = (gang * alike)[rows][:, None] / count[types]
     off = np.column_stack([value <= 0, np.zeros(len(rows), np.bool_)])
     base = np.column_stack([-value / whole, np.zeros(len(rows))])
     hill = _Hill(ways, off, base, linear=True)

@@ -68,13 +68,21 @@ ScoreName = Literal["best_fit", "pack", "spread", "fragmentation", "cheapest", "
 SCORES: tuple[str, ...] = get_args(ScoreName)
 
 
+TypeChoice = Literal["fastest", "max_min", "makespan"]
+TYPE_CHOICES: tuple[str, ...] = get_args(TypeChoice)
+
+
 @dataclass(frozen=True, slots=True)
 class Placing:
-    """``score``: which of the nodes that fit and will do a task goes to."""
+    """``score``: which of the nodes that fit and will do a task goes to. ``types``: which accelerator type that it
+    accepts; the fastest, or the one where it gains most for what others lose."""
 
     score: ScoreName = "best_fit"
+    types: TypeChoice = "fastest"
 
     def __post_init__(self) -> None:
+        if self.types not in TYPE_CHOICES:
+            raise InvalidField("policy.placement.types", f"{self.types!r} is none of {', '.join(TYPE_CHOICES)}")
         if self.score not in SCORES:
             raise InvalidField("policy.placement.score", f"{self.score!r} is none of {', '.join(SCORES)}")
 

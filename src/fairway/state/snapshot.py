@@ -1,15 +1,16 @@
 """What ``decide`` may see: the state, read-only, and a trial on which it may place and evict as if."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from fairway.model.ids import JobId
 from fairway.model.plan import Reserve
-from fairway.model.resources import WHOLE
+from fairway.model.resources import WHOLE, Request
 from fairway.model.time import Instant
 from fairway.state.cluster import ClusterState
-from fairway.state.columns import Ints
+from fairway.state.columns import Floats, Ints
 from fairway.state.company import Company
 from fairway.state.groups import GroupTable
 from fairway.state.history import RunTimes
@@ -74,6 +75,8 @@ class Trial:
         self.used: Ints = snap.queues.used[: snap.queues.height].copy()
         self.watcher: Watcher | None = None
         """Is told of every node that changes."""
+        self.liking: Mapping[Request, Floats] = {}
+        """How the tasks of a request like each kind of device (T,), where that is not by its speed alone."""
         self.company = Company()
         """Work placed or held on this trial, for those who keep apart from it."""
         self._above = snap.queues.above
