@@ -54,12 +54,13 @@ def liking(snap: Snapshot, trial: Trial, policy: Policy, rows: Ints, shapes: Int
         worth = speed / best[:, None] * gang[:, None]
         gain = speed / best[:, None] - welfare(worth, gang, count, waiting[lots])
     # No kind that will do is liked as little as one that will not.
-    steps = np.where(speed > 0, np.round((gain - gain.min(axis=1, keepdims=True)) * ALIKE) + 1, 0.0)
+    least: Floats = np.min(gain, axis=1, keepdims=True)
+    steps = np.floor((gain - least) * ALIKE + 0.5) + 1.0
     found: dict[Request, Floats] = {}
     for row, likes in zip(lots, steps, strict=True):
         for request, _, _ in known[row].roles:
             if choosy(request, kinds):
-                found.setdefault(request, np.where(fit.speed_by_kind(request, kinds) > 0, np.maximum(likes, 1), 0.0))
+                found.setdefault(request, likes * (fit.speed_by_kind(request, kinds) > 0))
     return found
 
 
