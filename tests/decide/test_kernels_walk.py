@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from fairway.decide import walk_fast
 from fairway.decide.line import Line
+from fairway.decide.marks import REFUSED
 from fairway.decide.pipeline import decide
 from fairway.model.ids import JobId
 from fairway.model.job import PriorityClass, Role
@@ -60,7 +61,9 @@ def outcome(it: Rehearsal, policy: Policy = Policy(), *, fast: bool) -> Outcome:
     snap = snapshot(it.state)
     trial = Trial(snap)
     line = Line(snap, trial, policy)
-    assert not list(line.walk_fast() if fast else line.walk_plainly()), "nothing here needs the caller"
+    for why, at in line.walk_fast() if fast else line.walk_plainly():
+        assert why == REFUSED, "nothing here needs the caller, except to take back what others have borrowed"
+        line.refuse(at, False)
     columns = [
         getattr(trial, name).tolist() for name in ("free", "device_free", "idle", "share_max", "gpu_free", "used")
     ]

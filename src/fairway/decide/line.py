@@ -54,7 +54,8 @@ class Line:
         self._rows: Ints = rows[self._order]
         self._groups = snap.jobs.group[self._rows]
         self._shapes: Ints = groups.shape[self._groups]
-        self._urgent = groups.preempts[self._groups] | _reserved(snap)[self._rows]
+        self._takes = groups.takes(snap.queues)
+        self._urgent = self._takes[self._groups] | _reserved(snap)[self._rows]
         """(P,) whether to ask the caller when a job finds no room: it keeps what is reserved from those behind it."""
         self.rows, self.groups, self.shapes, self.answers = (np.zeros(len(rows), np.int64) for _ in range(4))
         trial.liking = typechoice.liking(snap, trial, policy, self._rows, self._shapes)
@@ -166,12 +167,12 @@ class Line:
         self.answers[at] = OVER_LIMIT if limit else NO_ROOM
 
     def ask_of_all(self) -> None:
-        """Ask the caller about every group that finds no room, and not only about those that may preempt."""
+        """Ask the caller about every group that finds no room, not only about those that may take it from others."""
         self._urgent[:] = True
 
     def ask_no_more(self) -> None:
-        """The caller can do nothing more for jobs that find no room and may not preempt."""
-        hopeless = ~self.snap.groups.preempts[: len(self.hopeless)]
+        """The caller can do nothing more for jobs that find no room and may not take it from others."""
+        hopeless = ~self._takes
         hopeless[self.snap.jobs.group[: self.snap.jobs.height][_reserved(self.snap)]] = False
         self.hopeless |= hopeless
 

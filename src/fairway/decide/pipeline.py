@@ -13,13 +13,14 @@ from fairway.decide.explain import refusals
 from fairway.decide.gang import Short, place
 from fairway.decide.line import Line
 from fairway.decide.marks import SLOW
+from fairway.decide.reclaim import Reclaim
 from fairway.decide.repack import Repack
 from fairway.decide.reserve import Room
 from fairway.model.ids import AttemptId
 from fairway.model.phases import Cause
 from fairway.model.plan import Action, Hold, Placement, Plan, Release, Review, Start, Stop, Tidy, Unplaced
 from fairway.model.policy import Policy
-from fairway.model.reasons import Outranked, Placed, PreemptedBy, RanTooLong
+from fairway.model.reasons import Outranked, Placed, PreemptedBy, RanTooLong, ReclaimedBy, StopReason
 from fairway.state.groups import Group
 from fairway.state.jobs import placed_sums, task_need
 from fairway.state.snapshot import Snapshot, Trial
@@ -87,7 +88,7 @@ def place_in_order(cycle: Cycle) -> None:
     if not len(line):
         return
     said: dict[int, list[Action]] = {}
-    repack = Repack(line)
+    repack, back = Repack(line), Reclaim(cycle.snap, cycle.trial, cycle.policy, cycle.victims)
     if len(line) > 1:
         line.ask_of_all()
     room = Room(cycle.snap, cycle.trial, cycle.policy)
@@ -99,6 +100,8 @@ def place_in_order(cycle: Cycle) -> None:
         actions = _place_slowly(cycle, group, row) if why == SLOW else []
         if not actions:
             actions = _repack(cycle, line, repack, said, at)
+        if not actions:
+            actions = _take_back(cycle, back, group, row)
         if not actions and cycle.snap.groups.preempts[line.groups[at]]:
             actions = _preempt(cycle, group, row)
         if actions:
@@ -217,17 +220,48 @@ def _preempt(cycle: Cycle, group: Group, row: int) -> list[Action]:
     found = preempt.find(cycle.snap, cycle.trial, cycle.policy, group, cycle.victims)
     if found is None:
         return []
-    job_id, actions = jobs.id_of(row), list[Action]()
+    job_id, priority = jobs.id_of(row), jobs.job(row).priority
+
+    def reason(victim: preempt.Victim) -> StopReason:
+        return PreemptedBy(job_id, priority, victim.lost_ms, int(jobs.sums[victim.row, 2]))
+
+    return _stop_and_hold(cycle, row, found, reason)
+
+
+def _take_back(cycle: Cycle, back: Reclaim, group: Group, row: int) -> list[Action]:
+    """Stop jobs that use what this one's queue is guaranteed, and hold their room for it; nothing when nobody does."""
+    jobs, queues = cycle.snap.jobs, cycle.snap.queues
+    if queues.guard[group.queue] < 0 or over_limit(cycle.snap, cycle.trial, group.queue, group.shape.least_sums):
+        return []
+    found = back.find(group)
+    if found is None:
+        return []
+    job_id, priority = jobs.id_of(row), jobs.job(row).priority
+    lender = queues.id_of(int(queues.guard[group.queue]))
+
+    def reason(victim: preempt.Victim) -> StopReason:
+        queue = int(jobs.queue[victim.row])
+        guard = int(queues.guard[queue])
+        over = int(queues.used[queue, 2] if guard < 0 else max(queues.used[guard, 2] - queues.quota[guard, 2], 0))
+        borrower, held = queues.id_of(queue if guard < 0 else guard), int(jobs.sums[victim.row, 2])
+        return ReclaimedBy(job_id, priority, lender, borrower, over, victim.lost_ms, held)
+
+    return _stop_and_hold(cycle, row, found, reason)
+
+
+def _stop_and_hold(
+    cycle: Cycle, row: int, found: preempt.Preemption, reason: Callable[[preempt.Victim], StopReason]
+) -> list[Action]:
+    """Stop whoever makes room for a queued job, and hold the room for it."""
+    jobs, actions = cycle.snap.jobs, list[Action]()
     for victim in found.victims:
-        if victim.stopping:
-            continue
-        reason = PreemptedBy(job_id, jobs.job(row).priority, victim.lost_ms, int(jobs.sums[victim.row, 2]))
-        actions.append(Stop(jobs.attempt_id(victim.row), Cause.PREEMPTED, reason))
-        cycle.victims.add(victim.row)
+        if not victim.stopping:
+            actions.append(Stop(jobs.attempt_id(victim.row), Cause.PREEMPTED, reason(victim)))
+            cycle.victims.add(victim.row)
     attempts = tuple(jobs.attempt_id(victim.row) for victim in found.victims)
     _take(cycle, row, found.placement)
     _keep_company(cycle, row, found.placement)
-    return [*actions, Hold(job_id, found.placement, attempts)]
+    return [*actions, Hold(jobs.id_of(row), found.placement, attempts)]
 
 
 def _take_turn(cycle: Cycle, queue: int, turn: displace.Turn) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 
 from fairway.decide import fit, near
 from fairway.decide.gang import Fitted, place
+from fairway.decide.quota import Lent, covered
 from fairway.model.job import PriorityClass
 from fairway.model.phases import JobPhase
 from fairway.model.plan import Placement
@@ -75,9 +76,10 @@ def find(snap: Snapshot, trial: Trial, policy: Policy, group: Group, taken: set[
     """The cheapest preemption for the first job of a group, or None. The trial is left as it was.
 
     ``taken`` are rows of victims that this plan stops already. What they, and others that are stopping, will leave is
-    taken first.
+    taken first. Only a CRITICAL job, or one that its own queue's quota covers, takes what another's quota covers: that
+    one would take it back.
     """
-    search = _Search(snap, trial, policy, group, taken, budget(snap, policy, group.cls, len(taken)))
+    search = Search(snap, trial, policy, group, taken, budget(snap, policy, group.cls, len(taken)))
     nodes = search.nodes_that_could()
     if group.shape.single:
         return search.best_single(nodes)
@@ -85,7 +87,7 @@ def find(snap: Snapshot, trial: Trial, policy: Policy, group: Group, taken: set[
 
 
 @dataclass(frozen=True, slots=True)
-class _Search:
+class Search:
     """What one search for victims goes by; ``most`` of them may be stopped."""
 
     snap: Snapshot
@@ -114,9 +116,22 @@ class _Search:
                 eligible.append(Victim(row, 0, 0, stopping=True))
             elif exposed(snap, self.policy, row, self.group.cls):
                 eligible.append(lost_work(snap, self.policy, row))
-        return sorted(
-            eligible, key=lambda v: (not v.stopping, v.lost, -int(jobs.cls[v.row]), -int(jobs.ordinal[v.row]))
-        )
+        eligible.sort(key=lambda v: (not v.stopping, v.lost, -int(jobs.cls[v.row]), -int(jobs.ordinal[v.row])))
+        return eligible if self._reaches_all() else self._lent(eligible)
+
+    def _reaches_all(self) -> bool:
+        """Whether the job may take what another queue is guaranteed. Unless it is CRITICAL, or covered by a quota
+        itself, whom it stops would only take it back."""
+        quotas = (self.snap.queues.guard, self.trial.used, self.snap.queues.quota)
+        critical = self.group.cls is PriorityClass.CRITICAL
+        return critical or covered(self.group.queue, self.group.shape.least_sums, quotas)
+
+    def _lent(self, victims: Sequence[Victim]) -> list[Victim]:
+        """Those of the victims that only use what their queues have borrowed."""
+        lent = Lent(self.snap)
+        for row in sorted(self.taken | {victim.row for victim in victims if victim.stopping}):
+            lent.leave(row)
+        return [victim for victim in victims if victim.stopping or lent.take(victim.row)]
 
     def best_single(self, nodes: Bools) -> Preemption | None:
         """For a job of one task: the node whose cheapest sufficient set of victims loses least."""

@@ -5,9 +5,9 @@ has changed is pushed again, and what lies in a heap under an old key is dropped
 """
 
 import heapq
-from typing import Any
 
 from fairway.decide.marks import BORROWED, FINE, FOLLOWING, NOBODY
+from fairway.decide.quota import covered
 from fairway.decide.share import Columns
 
 Key = tuple[int, int, int, int]
@@ -111,16 +111,3 @@ class Alone:
 
     def refresh(self, entrant: int) -> None:
         """Nobody else is to be compared with."""
-
-
-def covered(queue: int, sums: tuple[int, ...], quotas: tuple[Any, ...]) -> bool:
-    """Whether a queue may take ``sums`` more within the quota that covers it; ``quotas`` as in ``kernels_share``.
-
-    Only resources that the job needs and the quota names count; a job that needs none of these is not covered.
-    """
-    guard, used, quota = quotas
-    by = int(guard[queue])
-    if by < 0:
-        return False
-    named = [c for c, need in enumerate(sums) if need > 0 and quota[by, c] > 0]
-    return bool(named) and all(used[by, c] + sums[c] <= quota[by, c] for c in named)

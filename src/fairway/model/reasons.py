@@ -324,6 +324,29 @@ class Migrated:
 
 
 @dataclass(frozen=True, slots=True)
+class ReclaimedBy:
+    """Stopped because its queue had borrowed what another is guaranteed, and ``by`` needs it.
+
+    ``lender`` and ``borrower`` are the queues whose quotas count; ``over`` is how many milli-GPUs the borrower used
+    beyond its own.
+    """
+
+    by: JobId
+    priority: Priority
+    lender: QueueId
+    borrower: QueueId
+    over: int
+    lost_ms: int
+    gpu_milli: int
+
+    def __str__(self) -> str:
+        held = f" x {_gpus(self.gpu_milli)}" if self.gpu_milli else ""
+        borrowed = f" had borrowed {_gpus(self.over)}" if self.over else " had borrowed it"
+        whose = f"{self.by} within the quota of {self.lender or '(root)'}; {self.borrower or '(root)'}{borrowed}"
+        return f"reclaimed by {whose}; loses {format_duration(self.lost_ms)}{held}"
+
+
+@dataclass(frozen=True, slots=True)
 class RanTooLong:
     """Stopped at its ``max_runtime``."""
 
@@ -343,5 +366,5 @@ class Asked:
         return f"asked by {self.by}" if self.by else "asked for"
 
 
-StopReason = PreemptedBy | Outranked | Migrated | RanTooLong | Asked
+StopReason = PreemptedBy | Outranked | ReclaimedBy | Migrated | RanTooLong | Asked
 """Why an attempt is told to stop."""

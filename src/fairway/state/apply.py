@@ -33,9 +33,12 @@ def apply(state: ClusterState, facts: f.Facts) -> None:
     settle(state)
     _pass_time(state)  # last: nothing is due when the next decision is made, so a ruling blocks only what was tried
     if state.roomier:
-        state.groups.wake_for_room(state.nodes, state.roomier)
+        state.groups.wake_for_room(state.nodes, state.queues, state.roomier)
         state.lighter.update(state.queues.reviewed)
         state.roomier.clear()
+    if state.lent:
+        state.groups.wake(state.groups.takes(state.queues))
+        state.lent = False
     if state.lighter:
         state.groups.wake_for_queues(state.queues, state.lighter)
         state.lighter.clear()
@@ -80,6 +83,7 @@ def _cancel_asked(state: ClusterState, fact: f.CancelAsked) -> None:
 
 def _queue_set(state: ClusterState, fact: f.QueueSet) -> None:
     state.lighter.add(state.put_queue(fact.queue))
+    state.lent = True
 
 
 def _service_set(state: ClusterState, fact: f.ServiceSet) -> None:
@@ -275,7 +279,10 @@ def _start(state: ClusterState, action: Start) -> None:
     lifecycle.keep_company(state, job, action.placement)
     jobs.sums[row] = sums = placed_sums(job, action.placement)
     jobs.pace[row] = pace(job, action.placement, state.nodes)
-    state.queues.use(int(jobs.queue[row]), sums, state.now)
+    queue = int(jobs.queue[row])
+    borrowed = state.queues.borrows(queue)
+    state.queues.use(queue, sums, state.now)
+    state.lent |= not borrowed and state.queues.borrows(queue)
     set_phase(state, row, JobPhase.STARTING)
     state.unmet[job_id] = None
     state.news.decisions.append(Decision(job_id, state.now, action))

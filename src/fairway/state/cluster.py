@@ -172,6 +172,8 @@ class ClusterState:
         self.news = News()
         self.roomier: dict[int, None] = {}
         """Node rows that gained room since groups were last woken."""
+        self.lent = False
+        """Whether a queue has begun to borrow, or a quota has changed, since groups were last woken."""
         self.lighter: set[int] = set()
         """Queue rows whose use fell since groups were last woken."""
         self.put_queue(Queue(ROOT))

@@ -261,23 +261,28 @@ class GroupTable:
             self.blocked[: self.height] |= self.pending[: self.height] > 0
             self.ready = 0
 
-    def wake_for_room(self, nodes: NodeTable, rows: Iterable[int]) -> None:
+    def wake_for_room(self, nodes: NodeTable, queues: QueueTable, rows: Iterable[int]) -> None:
         """Unblock every group of which a task could fit a node that has gained room.
 
-        A group that may preempt wakes when a task could fit the whole node: what was freed there may be what it lacked.
+        A group that may preempt or reclaim wakes when a task could fit the whole node: what was freed there may be what
+        it lacked.
         """
         if self.shapes.apart.any():  # of whom it keeps apart, one may have left
             self.wake(self.shapes.apart[self.shape[: self.height]])
         at = np.fromiter((row for row in rows if nodes.placeable[row]), np.int64)
         if not len(at) or not self.keys:
             return
-        shape, preempts = self.shape[: self.height], self.preempts[: self.height]
+        shape, takes = self.shape[: self.height], self.takes(queues)
         # Below zero where a node shrank: that stops only who needs some of it.
         woken = self.shapes.fitting(np.maximum(nodes.free[at], 0), nodes.idle[at], nodes.share_max[at])[shape]
-        if np.count_nonzero(preempts):
+        if np.count_nonzero(takes):
             could = self.shapes.fitting(nodes.total[at], nodes.gpu_count[at], nodes.gpu_count[at] * 1000)
-            woken |= could[shape] & preempts
+            woken |= could[shape] & takes
         self.wake(woken)
+
+    def takes(self, queues: QueueTable) -> Bools:
+        """(G,) groups that may take room from others: by preemption, or because a quota covers them."""
+        return self.preempts[: self.height] | (queues.guard[self.queue[: self.height]] >= 0)
 
     def wake_for_queues(self, queues: QueueTable, rows: Iterable[int]) -> None:
         """Unblock every group in or below one of these queues."""

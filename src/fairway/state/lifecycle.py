@@ -11,7 +11,7 @@ from fairway.model.job import Job
 from fairway.model.phases import Cause, JobPhase, Reach
 from fairway.model.plan import Placement
 from fairway.model.queue import Queue
-from fairway.model.reasons import Outranked, PreemptedBy, StopReason, Yielding
+from fairway.model.reasons import Outranked, PreemptedBy, ReclaimedBy, StopReason, Yielding
 from fairway.model.time import Instant, later
 from fairway.state.cluster import KEEP_ENDED, ClusterState, EndedAttempt, EndedJob
 from fairway.state.dependents import SUCCEEDED, forget_all, of_array, of_job, register
@@ -153,7 +153,7 @@ def end_attempt(state: ClusterState, row: int, fact: AttemptEnded) -> None:
     else:
         if outcome.cause is Cause.PREEMPTED:
             jobs.preemptions[row] += 1
-            if stop and isinstance(stop[1], PreemptedBy | Outranked):
+            if stop and isinstance(stop[1], PreemptedBy | Outranked | ReclaimedBy):
                 jobs.reason[row] = Yielding(stop[1].by, stop[1].priority)
         jobs.queued_at[row] = state.now
         advance(state, row)

@@ -281,12 +281,20 @@ class QueueTable(Table[QueueId]):
         return np.flatnonzero(self.review_at[: self.height]).tolist()
 
     def limited_above(self, row: int) -> list[int]:
-        """The row itself and every row above it, where there is a limit at all."""
+        """The row itself and every row above it where there is a limit at all, and the one whose quota covers it."""
         found = self._limited.get(row)
         if found is None:
-            found = [above for above in self.above[row] if (self.limit[above] < NO_LIMIT).any()]
+            guard = int(self.guard[row])
+            found = [above for above in self.above[row] if above == guard or (self.limit[above] < NO_LIMIT).any()]
             self._limited[row] = found
         return found
+
+    def borrows(self, row: int) -> bool:
+        """Whether more is used than the quota that covers a queue."""
+        guard = int(self.guard[row])
+        if guard < 0:
+            return False
+        return any(0 < quota < used for quota, used in zip(self.quota[guard], self.used[guard], strict=True))
 
     def use(self, row: int, sums: tuple[int, int, int], now: int, sign: int = 1) -> None:
         """Count from ``now`` on what an attempt takes against its queue and every queue above it."""
