@@ -7,7 +7,7 @@ plain twin.
 
 import numpy as np
 
-from fairway.model.node import Node
+from fairway.model.node import Node, Topology
 from fairway.model.phases import Lifecycle
 from fairway.model.where import Level, Selector, Where, domain_of, labels_of, permits, tolerated
 from fairway.state.columns import Bools, Ints
@@ -52,6 +52,8 @@ class Places:
         """(levels, N): code of the node's domain at each level."""
         self.names: list[list[str]] = [[] for _ in LEVELS]
         """What people call each domain, by level and code: ``rack r1``, or ``node n1`` where that stands alone."""
+        self._known: dict[tuple[str, Topology], tuple[int, ...]] = {}
+        """Codes of the domains that all nodes of a place share; -1 at levels where each stands alone."""
         self._codes: list[dict[tuple[str, ...], int]] = [{} for _ in LEVELS]
 
     def put(self, row: int, node: Node) -> None:
@@ -67,14 +69,27 @@ class Places:
             column.set(row, getattr(node.topology, key))
         self._taint[row] = self._taints.setdefault(node.taints, len(self._taints))
         self._spot[row] = node.lifecycle is Lifecycle.SPOT
-        for index, level in enumerate(LEVELS):
-            key, codes = domain_of(node, level), self._codes[index]
-            code = codes.setdefault(key, len(codes))
-            if code == len(self.names[index]):
-                self.names[index].append(f"{key[1]} {key[-1]}")
-            self.domain[index, row] = code
+        self._stand(row, node)
         for where, allowed in self._allowed.items():
             allowed[row] = permits(where, node)
+
+    def _stand(self, row: int, node: Node) -> None:
+        """Which domain of each level a node is in. Nodes of one island, or rack, share all but what each is itself."""
+        place = node.executor, node.topology
+        known = self._known.get(place)
+        for index, level in enumerate(LEVELS):
+            if known is None or known[index] < 0:
+                key, codes = domain_of(node, level), self._codes[index]
+                code = codes.setdefault(key, len(codes))
+                if code == len(self.names[index]):
+                    self.names[index].append(f"{key[1]} {key[-1]}")
+                self.domain[index, row] = code
+            else:
+                self.domain[index, row] = known[index]
+        if known is None:
+            own = [domain_of(node, level)[1] == Level.NODE for level in LEVELS]
+            here = self.domain[:, row].tolist()
+            self._known[place] = tuple(-1 if alone else code for alone, code in zip(own, here, strict=True))
 
     def allowed(self, where: Where, height: int) -> Bools:
         """(N,) which of the first ``height`` nodes are allowed; kept up to date, so not to be written."""
