@@ -71,11 +71,32 @@ def _holding(
         able &= inside >= tasks
         spare += inside - tasks
     found = np.flatnonzero(able)
-    first = np.full(count, len(domains), np.int64)
-    first[domains[::-1]] = np.arange(len(domains))[::-1]
-    order = np.lexsort((first[found], -spare[found] if roomiest else spare[found]))
+    first = _first_rows(domains, count)[found]
+    order = np.lexsort((first, -spare[found] if roomiest else spare[found]))
     for code in found[order][:MOST_TRIED].tolist():
         yield level, places.domain_name(level, code), domains == code
+
+
+def could_hold(snap: Snapshot, trial: Trial, shape: Shape, level: Level) -> Iterator[Bools]:
+    """The domains of a level that could hold the least of a gang if they were empty, as masks: ``MOST_TRIED`` of them,
+    those first in which most tasks find room now."""
+    able = allowed(snap, shape, trial) & snap.nodes.placeable[: snap.nodes.height]
+    places, whole = snap.nodes.places, fit.whole_capacity(snap, able)
+    domains, count = places.domains(level, snap.nodes.height), places.domain_count(level)
+    could, now = np.ones(count, np.bool_), np.zeros(count, np.int64)
+    for (request, _, minimum), (room, _) in zip(shape.roles, rooms(snap, trial, shape, able, least=True), strict=True):
+        could &= sum_by(domains, fit.room(snap.nodes, whole, request), count) >= minimum
+        now += np.minimum(sum_by(domains, room, count), minimum)
+    found = np.flatnonzero(could)
+    order = np.lexsort((_first_rows(domains, count)[found], -now[found]))
+    return (domains == code for code in found[order][:MOST_TRIED].tolist())
+
+
+def _first_rows(domains: Ints, count: int) -> Ints:
+    """(count,) the first node of each domain: what breaks ties does not depend on how codes were given out."""
+    first = np.full(count, len(domains), np.int64)
+    first[domains[::-1]] = np.arange(len(domains))[::-1]
+    return first
 
 
 def most_room(snap: Snapshot, wanted: list[tuple[Ints, int]], level: Level) -> tuple[int, str]:

@@ -16,6 +16,7 @@ from fairway.model.job import PriorityClass
 from fairway.model.phases import JobPhase
 from fairway.model.plan import Placement
 from fairway.model.policy import Policy
+from fairway.model.where import Level
 from fairway.state.columns import Bools
 from fairway.state.groups import Group
 from fairway.state.jobs import task_need
@@ -83,6 +84,9 @@ def find(snap: Snapshot, trial: Trial, policy: Policy, group: Group, taken: set[
     nodes = search.nodes_that_could()
     if group.shape.single:
         return search.best_single(nodes)
+    together = group.shape.where.together
+    if together is not None and together.required:
+        return search.best_together(nodes, together.level)
     return search.cheapest(search.victims_on(np.flatnonzero(nodes).tolist()))
 
 
@@ -144,6 +148,19 @@ class Search:
             only = np.zeros(self.snap.nodes.height, np.bool_)
             only[node] = True
             found = self.cheapest(victims, only)
+            if found is not None:
+                lost = sum(victim.lost for victim in found.victims)
+                if best is None or lost < best_lost:
+                    best, best_lost = found, lost
+        return best
+
+    def best_together(self, nodes: Bools, level: Level) -> Preemption | None:
+        """For a gang that must stand in one domain of a level: of those that could hold it and have most free now, the
+        one whose cheapest sufficient set of victims loses least."""
+        best: Preemption | None = None
+        best_lost = -1
+        for inside in near.could_hold(self.snap, self.trial, self.group.shape, level):
+            found = self.cheapest(self.victims_on(np.flatnonzero(nodes & inside).tolist()), inside)
             if found is not None:
                 lost = sum(victim.lost for victim in found.victims)
                 if best is None or lost < best_lost:
