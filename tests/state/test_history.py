@@ -101,7 +101,7 @@ def test_what_ends_by_itself_is_remembered_and_what_is_interrupted_is_not() -> N
     row = int(it.state.jobs.history[it.state.jobs.row_of[jobs[1].id]])
     history = it.state.history
     assert history.kinds[row] == ("1x1", "ada", "run")
-    assert history.total[row].tolist() == [1, 0]
+    assert history.total[row].tolist() == [1, 0, 0]
     assert it.state.jobs.ran[it.state.jobs.row_of[jobs[1].id]] == HOUR
     it.decide()
     it.start()

@@ -31,6 +31,7 @@ from fairway.adapters.stores.projection import Projection
 from fairway.adapters.stores.queries import Queries
 from fairway.adapters.stores.sqlite import SqliteStore
 from fairway.decide.warm import WarmUp
+from fairway.engine.adviser import Adviser
 from fairway.engine.loop import CHECKPOINT_EVERY, Loop
 from fairway.engine.ports import Executor
 from fairway.engine.readmodel import ReadModel
@@ -102,6 +103,7 @@ class ControlPlane:
             state, self._world, self._journal, policy, [self.readmodel, projection, self._arrival, WarmUp()], seq,
             checkpoint_every=checkpoint_every, since=self._replayed.frames,
         )  # fmt: skip
+        self.adviser = Adviser(self._world.ring)
         self._state_ms = (time.monotonic() - began) * 1_000
         self._recovery: Recovery | None = None
         self._leading = False
@@ -147,6 +149,7 @@ class ControlPlane:
             try:
                 for facts in self._world.facts():
                     self._loop.turn(facts)
+                    self.adviser.answer(self._loop.state)
                 self._loop.checkpoint()
             finally:
                 self._leading = False

@@ -15,7 +15,7 @@ import numpy as np
 from fairway.model.phases import JobPhase
 from fairway.model.time import DAY, HOUR, NEVER
 from fairway.state.columns import Bools, Floats, Ints
-from fairway.state.history import BUCKETS, NO_CHANGE, PER_DOUBLING, RATIO, RUN, RunTimes
+from fairway.state.history import BUCKETS, NO_CHANGE, PER_DOUBLING, RATIO, RUN, WAIT, RunTimes
 from fairway.state.jobs import PHASE_CODE, JobTable
 
 ENOUGH = 4
@@ -67,6 +67,14 @@ def running(history: RunTimes, jobs: JobTable, rows: Ints, now: int, at: Floats 
     ends = jobs.phase[rows] == PHASE_CODE[JobPhase.STOPPING]
     p50, p90, drawn = (np.where(ends, 1.0, span) for span in (p50, p90, drawn))
     return _capped(Span(p50, p90, span.known | told | ends, drawn), jobs.longest[rows] - ran)
+
+
+def waits(history: RunTimes, kinds: Ints, waited: Floats) -> Span:
+    """How much longer jobs stand in line that have stood there for ``waited``, from how long such jobs did (Nurmi,
+    Brevik and Wolski, JSSPP 2007); by Lindy's law where none did. ``kinds`` are rows of ``RunTimes.row_of_wait``."""
+    guess = _left(history, kinds, WAIT, waited, 1.0, 0.5)
+    p50, p90 = np.where(guess.known, guess.p50, waited), np.where(guess.known, guess.p90, 9 * waited)
+    return Span(p50, p90, np.full(len(kinds), bool(history.total[0, WAIT])), p50)
 
 
 def _ahead(history: RunTimes, jobs: JobTable, rows: Ints, done: Floats, q: Floats | float) -> Span:

@@ -48,7 +48,8 @@ class Host:
         self.node = node
         self._since = time.time_ns() // 1_000_000
         present = Present(plane.readmodel, plane.queries, plane.clock, plane.inbox.waiting)
-        api = Plane(Intake(plane.inbox, present), present, self._log_path, self.about, token_in(setup.folder))
+        token = token_in(setup.folder)
+        api = Plane(Intake(plane.inbox, present), present, self._log_path, self.about, token, plane.adviser.ask)
         self.server = Server(build(api), setup.folder / SOCKET, setup.port)
 
     @classmethod

@@ -261,6 +261,7 @@ def _start(state: ClusterState, action: Start) -> None:
     row = jobs.row_of[job_id]
     job = jobs.job(row)
     leave_line(state, row)
+    lifecycle.learn_wait(state, row)
     hold = jobs.hold[row]
     if hold:
         lifecycle.keep_company(state, job, hold.placement, sign=-1)

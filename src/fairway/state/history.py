@@ -1,8 +1,9 @@
 """How long work has taken: sketches of run times, and of how far users' estimates were off, that ``apply`` keeps.
 
 A sample belongs to four *kinds* of work at once, from fine to coarse: (shape, user, name pattern), (shape, user),
-(shape), all. Each has two sketches of ``BUCKETS`` counts, eight buckets to a doubling, so a quantile is right to 9 %:
-run times in milliseconds of work at full pace, and ratios of run time to estimate. A sketch that is full is halved, so
+(shape), all. Each has three sketches of ``BUCKETS`` counts, eight buckets to a doubling, so a quantile is right to 9 %:
+run times in milliseconds of work at full pace, ratios of run time to estimate, and, for kinds of their own (queue and
+class, then shape), how long jobs stood in line. A sketch that is full is halved, so
 old samples fade; a table that is full gives the row of the kind that has been quiet longest to a new one.
 """
 
@@ -28,7 +29,8 @@ NO_CHANGE = BUCKETS // 2
 MOST_KINDS = 4_096
 MOST_SAMPLES = 64
 """Samples of a sketch before it is halved: work changes, and what was true of last month's misleads."""
-RUN, RATIO = 0, 1
+RUN, RATIO, WAIT = 0, 1, 2
+_SKETCHES = 3
 
 Kind = tuple[str, ...]
 """() for all work, then (shape,), (shape, user), (shape, user, pattern)."""
@@ -56,6 +58,11 @@ def size_of(shape: Shape) -> str:
         else:
             parts.append(f"{count}xcpu{1 << max(request.cpu_milli // 1000, 1).bit_length() - 1}")
     return "+".join(parts)[:64]
+
+
+def wait_kind(queue: str, cls: int, shape: Shape) -> Kind:
+    """The kind that a wait is counted in: beside those of work, by (queue and class), then shape."""
+    return ("wait", f"{queue} {cls}", size_of(shape))
 
 
 def bucket_of_run(work: float) -> int:
@@ -89,7 +96,7 @@ def pace(job: Job, placement: Placement, nodes: NodeTable) -> float:
 
 
 class RunTimes:
-    """The table. Columns (K,), one row per kind; ``counts`` is (K, 2, BUCKETS), ``total`` (K, 2)."""
+    """The table. Columns (K,), one row per kind; ``counts`` is (K, 3, BUCKETS), ``total`` (K, 3)."""
 
     def __init__(self) -> None:
         self.kinds: list[Kind] = []
@@ -103,10 +110,10 @@ class RunTimes:
         self.quiet_since: Ints = np.zeros(16, np.int64)
         self.refs: Ints = np.zeros(16, np.int64)
         """Derived: jobs in the state of this very kind, and kinds right below it."""
-        self.total: Ints = np.zeros((16, 2), np.int64)
+        self.total: Ints = np.zeros((16, _SKETCHES), np.int64)
         """Derived: samples in each sketch."""
-        self.counts: np.ndarray[Any, np.dtype[np.int32]] = np.zeros((16, 2, BUCKETS), np.int32)
-        self._below: np.ndarray[Any, np.dtype[np.int32]] = np.zeros((16, 2, BUCKETS), np.int32)
+        self.counts: np.ndarray[Any, np.dtype[np.int32]] = np.zeros((16, _SKETCHES, BUCKETS), np.int32)
+        self._below: np.ndarray[Any, np.dtype[np.int32]] = np.zeros((16, _SKETCHES, BUCKETS), np.int32)
         self._stale: dict[int, None] = {}
         self._tie(self._add((), 0), 0)
 
@@ -115,7 +122,7 @@ class RunTimes:
 
     @property
     def below(self) -> np.ndarray[Any, np.dtype[np.int32]]:
-        """Derived, (K, 2, BUCKETS): how many samples lie in each bucket or a lower one."""
+        """Derived, (K, 3, BUCKETS): how many samples lie in each bucket or a lower one."""
         if self._stale:
             rows = list(self._stale)
             self._below[rows] = self.counts[rows].cumsum(axis=2)
@@ -148,6 +155,20 @@ class RunTimes:
         if ratio is not None:
             self._count(chain, RATIO, ratio)
 
+    def waited(self, queue: str, cls: int, shape: Shape, wait: int) -> None:
+        """A job of a queue and class has started for the first time, after ``wait`` milliseconds in line."""
+        row = self._make(wait_kind(queue, cls, shape))
+        chain = self.above[row]
+        self.learned += 1
+        self.quiet_since[chain] = self.learned
+        self._stale.update(dict.fromkeys(chain.tolist()))
+        self._count(chain, WAIT, bucket_of_run(wait))
+
+    def row_of_wait(self, queue: str, cls: int, shape: Shape) -> int:
+        """The row that knows most of how long such jobs wait."""
+        kind = wait_kind(queue, cls, shape)
+        return next(self.row_of[kind[:depth]] for depth in (3, 2, 1, 0) if kind[:depth] in self.row_of)
+
     def put(self, kind: Kind, quiet_since: int, sketches: tuple[tuple[tuple[int, int], ...], ...]) -> None:
         """Restore a kind in the next row: (bucket, count) pairs of each sketch. Parents are set by ``tie``."""
         row = 0 if not kind else self._add(kind, quiet_since)
@@ -175,6 +196,9 @@ class RunTimes:
 
     def _make(self, kind: Kind) -> int:
         above = 0
+        whole = self.row_of.get(kind)
+        if whole is not None:
+            return whole
         for depth in range(1, len(kind) + 1):
             known = self.row_of.get(kind[:depth])
             if known is None:

@@ -213,6 +213,15 @@ def _record(state: ClusterState, row: int, fact: AttemptEnded, outcome: Outcome)
     )  # fmt: skip
 
 
+def learn_wait(state: ClusterState, row: int) -> None:
+    """A job starts: remember how long it stood in line, the first time that it does."""
+    jobs = state.jobs
+    if not jobs.attempt[row]:
+        group = state.groups.group(int(jobs.group[row]))
+        queue = state.queues.id_of(group.queue)
+        state.history.waited(queue, group.cls, group.shape, state.now - int(jobs.queued_at[row]))
+
+
 def _learn(state: ClusterState, row: int, cause: Cause, started: Instant, ended: Instant) -> None:
     """Remember how long the work took when it has come to an end of its own; else keep what of it was not lost."""
     jobs, pace = state.jobs, float(state.jobs.pace[row])

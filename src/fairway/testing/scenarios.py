@@ -20,8 +20,9 @@ the actions that are right, in order, then perhaps ``# then`` or ``# after 5m`` 
 ``end JOB OUTCOME`` (succeeded, failed, killed, yielded, unstarted, lost; ``JOB@1`` is an attempt that is not the
 newest), ``cancel``, ``cordon``, ``uncordon``, ``lose``, ``checkpoint``, ``keep`` and ``let`` (a person holds and
 releases a job), ``service NAME replicas=2 ...``, and all of the first block. ``why JOB`` adds a line to the end of the
-plan: where the job stands, and why. ``admit JOB`` submits a job as ``pending`` does, unless it is refused at once. What
-says where nodes stand and where jobs may run is in ``place_words``.
+plan: where the job stands, and why; ``helps JOB`` one with what would help it. ``admit JOB`` submits a job as
+``pending`` does, unless it is refused at once. What says where nodes stand and where jobs may run is in
+``place_words``.
 
 ``python -m fairway.testing.scenarios --update FILES`` writes the plans made now: read every line of the change.
 """
@@ -32,8 +33,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from fairway.decide import fit
 from fairway.decide.admit import validate
+from fairway.decide.advice import advise, sentence
 from fairway.decide.explain import never_fits
 from fairway.decide.pipeline import decide
 from fairway.decide.suspect import suspicions
@@ -172,13 +176,20 @@ class Stage:
         for line in sorted(past, key=began):
             self.running(line[1:])
         for line in words:
-            if line[0] not in ("policy", "queues", "nodes", "running", "why"):
+            if line[0] not in ("policy", "queues", "nodes", "running", "why", "helps"):
                 self.event(line)
         self.tell()
         plan = self.decide()
         asked = [f"why      {line[1]}  {self.why(line[1])}".rstrip() for line in words if line[0] == "why"]
         told, self.refused = self.refused, []
+        asked += [f"helps    {line[1]}  {self.helps(line[1])}".rstrip() for line in words if line[0] == "helps"]
         return [*told, *(rendered for action in plan.each() for rendered in render(action)), *asked]
+
+    def helps(self, name: str) -> str:
+        """What would help a waiting job; times count from the beginning of the scenario."""
+        row = self.state.jobs.row_of[JobId(name)]
+        advice = advise(snapshot(self.state), self.state.policy, row, np.random.default_rng(0))
+        return sentence(advice, lambda at: f"+{format_duration(max(at - BEGIN, 0))}")
 
     def why(self, name: str) -> str:
         """Where a job stands, and why."""

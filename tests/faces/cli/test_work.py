@@ -212,6 +212,9 @@ def test_ps_filters_and_shows_why(plane: RunningPlane) -> None:
     assert "4 virtual" in plane.cli("ps", "--phase", "running").out
     explained = plane.cli("explain", waiting)
     assert "is queued: no room now" in explained.out
+    assert "  fits if: after " in explained.out
+    assert plane.cli("explain", waiting, "--json").json["expected_ms"].keys() == {"p50", "p90"}
+    assert "fits if" not in plane.cli("explain", holder).out
     assert plane.cli("cancel", "--all", "--yes").out.splitlines() == [
         f"{holder} is told to stop",
         f"{waiting} is told to stop",

@@ -1,5 +1,6 @@
 """The routes of ``/v1``, and how errors are answered: always ``{code, message, field}``."""
 
+import asyncio
 import logging
 import secrets
 from collections.abc import Awaitable, Callable
@@ -14,6 +15,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from fairway.decide.advice import Advice
+from fairway.engine.adviser import Answer
 from fairway.engine.status import JobStatus
 from fairway.faces.api import logs, shapes
 from fairway.faces.api.intake import Intake, QueueFull, Wish
@@ -24,6 +27,8 @@ from fairway.faces.manifests.convert import Caller
 from fairway.faces.manifests.policy import document_of
 from fairway.faces.manifests.read import manifests_from, manifests_in
 from fairway.model.errors import Conflict, FairwayError, InvalidField, NotFound, Refused, StoreError, Unavailable
+from fairway.model.ids import JobId
+from fairway.model.phases import JobPhase
 
 log = logging.getLogger("fairway.api")
 
@@ -40,6 +45,10 @@ STATUS: tuple[tuple[type[FairwayError], int], ...] = (
 """The HTTP status of an error: the first that matches."""
 
 
+ADVICE_S = 3.0
+"""How long an explanation waits for what would help; without it, it says all the rest."""
+
+
 @dataclass(frozen=True, slots=True)
 class Plane:
     """What the API needs of a control plane. ``about`` tells what ``/v1/status`` answers; ``token`` must be shown by
@@ -50,6 +59,8 @@ class Plane:
     log_path: logs.LogPath
     about: Callable[[], dict[str, Any]]
     token: str
+    advise: Callable[[JobId], Answer]
+    """What would help a waiting job."""
 
 
 class _Body(BaseModel):
@@ -134,7 +145,19 @@ class Api:
         """One job with everything that was decided about it."""
         status = await self._present.job(request.path_params["id"])
         attempts = self._present.queries.attempts(status.id)
-        return JSONResponse(shapes.explained(status, self._present.story(status.id), attempts, self._present.clock()))
+        advice = await self._advice(status)
+        story = self._present.story(status.id)
+        return JSONResponse(shapes.explained(status, story, attempts, self._present.clock(), advice))
+
+    async def _advice(self, status: JobStatus) -> Advice | None:
+        """What would help a job in line; None for any other, and where the loop is too busy to say."""
+        if status.phase is not JobPhase.QUEUED:
+            return None
+        try:
+            async with asyncio.timeout(ADVICE_S):
+                return await asyncio.wrap_future(self._plane.advise(status.id))
+        except TimeoutError:
+            return None
 
     async def spec(self, request: Request) -> Response:
         """One job as submitted."""

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from fairway.adapters.stores.views import AttemptRow
+from fairway.decide.advice import Advice
 from fairway.engine.status import JobStatus, NodeStatus, QueueStatus, ServiceStatus
 from fairway.model.offer import Pool
 from fairway.model.resources import WHOLE, Amount
@@ -59,11 +60,19 @@ def job(status: JobStatus, now: Instant) -> Shape:
 
 
 def explained(
-    status: JobStatus, story: Iterable[tuple[Instant, str]], attempts: Iterable[AttemptRow], now: Instant
+    status: JobStatus,
+    story: Iterable[tuple[Instant, str]],
+    attempts: Iterable[AttemptRow],
+    now: Instant,
+    advice: Advice | None = None,
 ) -> Shape:
-    """A job with everything that was decided about it, and each of its runs."""
+    """A job with everything that was decided about it, each of its runs, and what would help it while it waits."""
+    expected = advice.expected if advice else None
     return {
         "job": job(status, now),
+        "fits_if": list(advice.fits_if) if advice else [],
+        "never_fits": bool(advice and advice.never),
+        "expected_ms": {"p50": expected.p50, "p90": expected.p90} if expected else None,
         "story": [{"at_ms": at, "what": what} for at, what in story],
         "attempts": [attempt(row) for row in attempts],
     }

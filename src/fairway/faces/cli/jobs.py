@@ -202,6 +202,23 @@ def explain(
         print_explanation(found)
 
 
+def _helps(found: dict[str, Any]) -> str:
+    """``fits if: 2 fewer GPUs / A100 instead of H100 / after 14:10-14:40`` in local time; empty where nothing is
+    known."""
+    parts, expected = list(found["fits_if"]), found["expected_ms"]
+    if expected:
+        first, last = (_soon(expected[key]) for key in ("p50", "p90"))
+        parts.append(f"after {first}" if first == last else f"after {first}-{last.removeprefix(first[:-5])}")
+    verb = "could fit if" if found["never_fits"] else "fits if"
+    return f"{verb}: {' / '.join(parts)}" if parts else ""
+
+
+def _soon(instant: int) -> str:
+    """``14:10``; with the day where that is not today's."""
+    when, today = time.localtime(instant / 1000), time.localtime()
+    return time.strftime("%H:%M" if when[:3] == today[:3] else "%Y-%m-%d %H:%M", when)
+
+
 def print_explanation(found: dict[str, Any]) -> None:
     """The present of a job, and its story so far."""
     status, now, out = found["job"], int(time.time() * 1000), console()
@@ -211,6 +228,9 @@ def print_explanation(found: dict[str, Any]) -> None:
     out.print(f"[bold]{status['id']}[/] {verb}[{PHASE_STYLE.get(phase) or 'default'}]{phase}[/]", end="")
     out.print(styled(f": {text}" if text else "", ""))
     out.print(styled(f"  needs {status['request']}, priority {status['priority']}, queue {status['queue']}", "dim"))
+    help_text = _helps(found)
+    if help_text:
+        out.print(styled(f"  {help_text}", ""))
     for line in found["story"]:
         out.print(styled(f"  {time.strftime('%H:%M:%S', time.localtime(line['at_ms'] / 1000))}", "dim"), end="  ")
         out.print(styled(line["what"], ""))

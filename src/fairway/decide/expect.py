@@ -1,0 +1,172 @@
+"""When waiting jobs will start, as ranges: the line is played forward again and again, with run times drawn each time.
+
+In each play what runs ends after a time drawn from its forecast (``forecast``: conditional on how long it has run), and
+whoever waits takes the room in the order of the line as it stands now, and runs for a time drawn likewise. The start of
+a job is half the time before the p50 of its plays, and nine times of ten before their p90. A play knows nothing of who
+will be submitted ahead of it meanwhile, of fair shares and of reservations; so a job is told no earlier range than how
+long such jobs (queue and class, shape) have stood in line lately. ``bench.starts`` measures how often the ranges hold.
+"""
+
+import heapq
+from collections.abc import Sequence
+
+import numpy as np
+
+from fairway.decide import forecast, order
+from fairway.decide.admit import over_limit
+from fairway.decide.gang import Fitted, place
+from fairway.model.plan import Placement
+from fairway.model.policy import Policy
+from fairway.model.reasons import Range
+from fairway.model.time import NEVER, Instant
+from fairway.state.columns import Floats, Ints
+from fairway.state.history import pace
+from fairway.state.jobs import placed_sums, task_need
+from fairway.state.snapshot import Snapshot, Trial
+
+PLAYS, LEAST_PLAYS = 24, 8
+LOOKS = 1 << 18
+"""Nodes that all plays together may look at: a placement looks at all of them, and costs as much as ``LEAST``."""
+LEAST = 128
+MOST_AHEAD = 1_000
+"""Jobs ahead in line beyond which nobody can say when a job starts."""
+MOST_TURNS = 300
+"""Instants at which something ends that one play looks at, before whoever still waits is taken to wait for long."""
+
+
+def starts(
+    snap: Snapshot, policy: Policy, wanted: Sequence[int], rng: np.random.Generator, looks: int = LOOKS
+) -> dict[int, Range | None]:
+    """When each of these waiting jobs (rows) is expected to start; None where that is beyond what can be seen with so
+    many looks at nodes."""
+    played = _played(snap, policy, wanted, rng, looks)
+    return {row: _later(before, played[row]) for row, before in _experience(snap, wanted).items()}
+
+
+def _later(before: Range | None, played: Range | None) -> Range | None:
+    """The later of two ranges: a play knows nothing of whom comes meanwhile, and experience nothing of who stands ahead
+    today."""
+    if before is None or played is None:
+        return before or played
+    return Range(max(before.p50, played.p50), max(before.p90, played.p90))
+
+
+def _experience(snap: Snapshot, wanted: Sequence[int]) -> dict[int, Range | None]:
+    """When jobs start that stand in line for as long as such jobs did before."""
+    jobs, groups, rows = snap.jobs, snap.groups, np.array(wanted, np.int64)
+    kinds: list[int] = []
+    for row in wanted:
+        group = groups.group(int(jobs.group[row]))
+        kinds.append(snap.history.row_of_wait(snap.queues.id_of(group.queue), group.cls, group.shape))
+    waited = np.maximum(snap.now - jobs.queued_at[rows], 0).astype(np.float64)
+    span = forecast.waits(snap.history, np.array(kinds, np.int64), waited)
+    p50, p90 = forecast.instants(snap.now, span.p50), forecast.instants(snap.now, span.p90)
+    return {
+        row: Range(Instant(int(p50[at])), Instant(int(p90[at]))) if span.known[at] else None
+        for at, row in enumerate(wanted)
+    }
+
+
+def _played(
+    snap: Snapshot, policy: Policy, wanted: Sequence[int], rng: np.random.Generator, looks: int
+) -> dict[int, Range | None]:
+    line = order.in_order(snap, policy, np.flatnonzero(snap.jobs.in_line[: snap.jobs.height]))
+    last = int(np.flatnonzero(np.isin(line, list(wanted))).max(initial=-1)) + 1
+    if not last or last > MOST_AHEAD:
+        return dict.fromkeys(wanted)
+    found: dict[int, list[int]] = {row: [] for row in wanted}
+    left = looks // max(snap.nodes.height, LEAST)
+    for count in range(PLAYS):
+        play = _Play(snap, policy, line[:last], rng, left)
+        began = play.run(set(wanted))
+        left = play.left
+        if left <= 0:
+            if count < LEAST_PLAYS:
+                return dict.fromkeys(wanted)
+            break
+        for row, seen in found.items():
+            seen.append(began.get(row, NEVER))
+    return {row: _range(seen) for row, seen in found.items()}
+
+
+def _range(seen: list[int]) -> Range | None:
+    """The quantiles of sampled instants, by the rank that bounds the next one; None where they never come."""
+    seen.sort()
+    p50, p90 = (seen[min(int(np.ceil(q * (len(seen) + 1))), len(seen)) - 1] for q in (0.5, 0.9))
+    return None if p90 >= NEVER else Range(Instant(p50), Instant(p90))
+
+
+class _Play:
+    """One future. ``left`` is how many placements may still be tried."""
+
+    def __init__(self, snap: Snapshot, policy: Policy, line: Ints, rng: np.random.Generator, left: int) -> None:
+        self.left = left
+        self._snap, self._policy, self._trial = snap, policy, Trial(snap)
+        self._line: list[int] = line.tolist()
+        jobs = snap.jobs
+        live = np.flatnonzero(jobs.sums[: jobs.height].any(axis=1))
+        lasts = forecast.running(snap.history, jobs, live, snap.now, _draw(rng, len(live))).drawn
+        self._lasts: Floats = forecast.pending(snap.history, jobs, line, _draw(rng, len(line))).drawn
+        self._agenda: list[tuple[int, int, Placement]] = []
+        for row, end in zip(live.tolist(), forecast.instants(snap.now, lasts).tolist(), strict=True):
+            self._agenda.append((end, row, jobs.placement[row]))
+        held = np.array(snap.held, np.int64)
+        promised = forecast.pending(snap.history, jobs, held, _draw(rng, len(held))).drawn
+        for row, end in zip(snap.held, forecast.instants(snap.now, promised).tolist(), strict=True):
+            hold = jobs.hold[row]
+            if hold is not None:
+                self._take(row, hold.placement, 1)
+                self._agenda.append((end, row, hold.placement))
+        heapq.heapify(self._agenda)
+
+    def run(self, wanted: set[int]) -> dict[int, int]:
+        """When jobs of the line start, by row, until all that are wanted have."""
+        began: dict[int, int] = {}
+        now, missing = int(self._snap.now), set(wanted)
+        for _ in range(MOST_TURNS):
+            for row in self._walk(now):
+                began[row] = now
+                missing.discard(row)
+            if not missing or self.left <= 0 or not self._agenda or self._agenda[0][0] >= NEVER // 8:
+                break
+            now = self._agenda[0][0]
+            while self._agenda and self._agenda[0][0] == now:
+                _, row, placement = heapq.heappop(self._agenda)
+                self._take(row, placement, -1)
+        return began
+
+    def _walk(self, now: int) -> list[int]:
+        """Everybody in line, in order, into the room there is: rows of those that start."""
+        snap, jobs, started, refused = self._snap, self._snap.jobs, list[int](), set[int]()
+        for at, row in enumerate(self._line):
+            group = snap.groups.group(int(jobs.group[row]))
+            shape = int(snap.groups.shape[jobs.group[row]])
+            if shape in refused or over_limit(snap, self._trial, group.queue, group.shape.sums):
+                continue
+            self.left -= 1
+            outcome = place(snap, self._trial, self._policy, group.shape)
+            if not isinstance(outcome, Fitted):
+                refused.add(shape)
+                continue
+            self._trial.charge(group.queue, placed_sums(jobs.job(row), outcome.placement))
+            slower = max(pace(jobs.job(row), outcome.placement, snap.nodes), 1e-6)
+            end = int(forecast.instants(now, self._lasts[at : at + 1] / slower)[0])
+            heapq.heappush(self._agenda, (end, row, outcome.placement))
+            self._line[at] = -1
+            started.append(row)
+        kept = [at for at, row in enumerate(self._line) if row >= 0]
+        self._line, self._lasts = [self._line[at] for at in kept], self._lasts[kept]
+        return started
+
+    def _take(self, row: int, placement: Placement, sign: int) -> None:
+        job = self._snap.jobs.job(row)
+        for task in placement:
+            flat = tuple(sign * need for need in task_need(job, task))
+            self._trial.take(self._snap.nodes.row_of[task.node], flat, task.devices, sign * task.gpu_milli)
+        cpu, memory, gpu = placed_sums(job, placement)
+        self._trial.charge(int(self._snap.jobs.queue[row]), (sign * cpu, sign * memory, sign * gpu))
+
+
+def _draw(rng: np.random.Generator, count: int) -> Floats:
+    """Quantiles to draw at, strictly between 0 and 1."""
+    return rng.uniform(0.001, 0.999, count)
