@@ -55,7 +55,7 @@ def queues(snap: Snapshot, policy: Policy) -> list[int]:
         return []
     ready = ~groups.blocked[: groups.height] & (groups.pending[: groups.height] > 0)
     awake = np.unique(groups.queue[: groups.height][ready])
-    return [row for row in awake.tolist() if order.discipline_of(snap, policy, row) in TAKE_TURNS]
+    return awake[order.take_turns(snap, policy)[awake]].tolist()
 
 
 def turns(
@@ -77,10 +77,10 @@ def turns(
     waiting = np.flatnonzero(here)
     found, again, gone = list[Turn](), Instant(0), set(stopped)
     mark = trial.mark()
-    _free(snap, trial, [row for row in _live(snap) if row in gone or snap.jobs.phase_of(row) is JobPhase.STOPPING])
-    for cls, number in sorted({(int(jobs.cls[row]), -int(jobs.number[row])) for row in waiting.tolist()}):
-        level = waiting[(jobs.cls[waiting] == cls) & (jobs.number[waiting] == -number)]
-        ranks = _Ranks(snap, trial, policy, queue, discipline, level, gone)
+    live = _live(snap)
+    _free(snap, trial, [row for row in live if row in gone or snap.jobs.phase_of(row) is JobPhase.STOPPING])
+    for level in _levels(snap, waiting):
+        ranks = _Ranks(snap, trial, policy, queue, discipline, level, live, gone)
         new = ranks.take_turns()
         gone.update(victim for turn in new for victim in turn.victims)
         found += new
@@ -88,6 +88,16 @@ def turns(
         again = min(again, at) if again else at
     trial.rollback(mark)
     return found, again
+
+
+def _levels(snap: Snapshot, waiting: Ints) -> list[Ints]:
+    """These rows by class and number, those that come first first."""
+    if not len(waiting):
+        return []
+    cls, number = snap.jobs.cls[waiting], -snap.jobs.number[waiting]
+    by_level = np.lexsort((number, cls))
+    edges = np.flatnonzero((np.diff(cls[by_level]) != 0) | (np.diff(number[by_level]) != 0)) + 1
+    return [waiting[part] for part in np.split(by_level, edges)]
 
 
 class _Ranks:
@@ -101,13 +111,14 @@ class _Ranks:
         queue: int,
         discipline: order.Discipline,
         waiting: Ints,
+        live: list[int],
         gone: Iterable[int],
     ) -> None:
         self.snap, self.trial, self.policy, self.queue, self.discipline = snap, trial, policy, queue, discipline
         jobs, groups, out = snap.jobs, snap.groups, set(gone)
         cls, number = jobs.cls[waiting[0]], jobs.number[waiting[0]]
         running = [
-            row for row in _live(snap)
+            row for row in live
             if jobs.queue[row] == queue and jobs.cls[row] == cls and jobs.number[row] == number
             and row not in out and jobs.phase_of(row) is not JobPhase.STOPPING and jobs.job(row).service is None
         ]  # fmt: skip
@@ -125,13 +136,14 @@ class _Ranks:
         self.need: Ints = np.where(self.waits[:, None], groups.shapes.sums[self.shape], jobs.sums[self.rows])
         rank = np.where(self.waits, self.key, self.key / policy.order.margin * _ROUNDING)
         self.sequence: list[int] = np.lexsort((self.seen.ordinal, rank, latest)).tolist()
+        self.runners = [i for i in self.sequence if i < len(running)]
         up = snap.nodes.placeable[: snap.nodes.height]
         free = np.array((trial.free[up, CPU].sum(), trial.free[up, MEMORY].sum(), trial.gpu_free[up].sum()))
         above = snap.queues.above[queue]
         below_limits = (snap.queues.limit[above] - trial.used[above]).min(axis=0)
         self.room: Ints = np.minimum(free, below_limits) + self.need[~self.waits].sum(axis=0)
         """Everything that these jobs could use, in ``SUMS`` order."""
-        self.leaving: list[int] = [row for row in _live(snap) if row in out or jobs.phase_of(row) is JobPhase.STOPPING]
+        self.leaving: list[int] = [row for row in live if row in out or jobs.phase_of(row) is JobPhase.STOPPING]
         self.victims: set[int] = set()
 
     def take_turns(self) -> list[Turn]:
@@ -143,8 +155,9 @@ class _Ranks:
         while again:
             again = False
             chosen = self._chosen(hopeless)
-            yielding = [i for i in reversed(self.sequence) if i not in chosen and not self.waits[i]]
-            for index in [i for i in self.sequence if i in chosen and self.waits[i]]:
+            stay = set(chosen)
+            yielding = [i for i in reversed(self.runners) if i not in stay and not self.pinned[i]]
+            for index in [i for i in chosen if self.waits[i]]:
                 shape = int(self.shape[index])
                 if shape in hopeless:
                     continue
@@ -173,20 +186,18 @@ class _Ranks:
             soon = np.concatenate([soon, np.maximum(now + after[ahead], self.until[ahead])])
         return Instant(max(int(np.ceil(soon.min())), now + 1)) if len(soon) else NEVER
 
-    def _chosen(self, hopeless: set[int]) -> set[int]:
-        """Indices of who is to run: everybody who must, then in order of rank as long as there is room in sum."""
-        room = self.room.copy()
-        chosen = {i for i, pinned in enumerate(self.pinned.tolist()) if pinned}
-        for i in chosen:
-            room -= self.need[i]
-        least = self.need.min(axis=0)
+    def _chosen(self, hopeless: set[int]) -> list[int]:
+        """Indices of who is to run, beyond those who must: in order of rank as long as there is room in sum."""
+        room = (self.room - self.need[self.pinned].sum(axis=0)).tolist()
+        least, chosen = self.need.min(axis=0).tolist(), list[int]()
         for i in self.sequence:
-            if i in chosen or i in self.victims or (self.waits[i] and int(self.shape[i]) in hopeless):
+            if self.pinned[i] or i in self.victims or (self.waits[i] and int(self.shape[i]) in hopeless):
                 continue
-            if (self.need[i] <= room).all():
-                room -= self.need[i]
-                chosen.add(i)
-                if (room < least).any():
+            need = self.need[i].tolist()
+            if need[0] <= room[0] and need[1] <= room[1] and need[2] <= room[2]:
+                room = [has - takes for has, takes in zip(room, need, strict=True)]
+                chosen.append(i)
+                if room[0] < least[0] or room[1] < least[1] or room[2] < least[2]:
                     break
         return chosen
 

@@ -14,10 +14,10 @@ import numpy as np
 
 from fairway.model.job import PriorityClass
 from fairway.model.policy import Ordering, Policy
-from fairway.model.queue import DISCIPLINES
+from fairway.model.queue import DISCIPLINES, TAKE_TURNS
 from fairway.model.resources import WHOLE
 from fairway.model.time import SECOND
-from fairway.state.columns import Floats, Ints
+from fairway.state.columns import Bools, Floats, Ints
 from fairway.state.snapshot import Snapshot
 from fairway.state.tables import NO_LIMIT
 
@@ -126,6 +126,13 @@ TABLE: Disciplines = {
 def discipline_of(snap: Snapshot, policy: Policy, queue: int) -> str:
     """The name of a queue row's discipline."""
     return snap.queues.spec[queue].discipline or policy.order.discipline
+
+
+def take_turns(snap: Snapshot, policy: Policy) -> Bools:
+    """(Q,) whether the jobs of each queue may take each other's places."""
+    code = snap.queues.discipline[: snap.queues.height]
+    code = np.where(code == 0, DISCIPLINES.index(policy.order.discipline) + 1, code)
+    return np.isin(code, [DISCIPLINES.index(name) + 1 for name in TAKE_TURNS])
 
 
 def standing(snap: Snapshot, policy: Policy, rows: Ints) -> Standing:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fairway.decide import fit, forecast, near
+from fairway.decide import fit, forecast, near, order
 from fairway.decide.admit import over_limit
 from fairway.decide.gang import Fitted, Short, place
 from fairway.model.ids import JobId
@@ -62,10 +62,10 @@ def earliest(
     found: list[tuple[Placement, int]] = []
     for lasts in (np.concatenate([before.p50, after.p50]), np.concatenate([before.p90, after.p90])):
         ends = forecast.instants(snap.now, lasts)
-        order = np.lexsort((names, ends))
-        order = order[ends[order] < NEVER // 8]
-        places: list[int] = order.tolist()
-        first = first_fit(snap, trial, policy, shape, Timeline([held[at] for at in places], ends[order]))
+        by_end = np.lexsort((names, ends))
+        by_end = by_end[ends[by_end] < NEVER // 8]
+        places: list[int] = by_end.tolist()
+        first = first_fit(snap, trial, policy, shape, Timeline([held[at] for at in places], ends[by_end]))
         if first is None:
             return None
         found.append(first)
@@ -137,6 +137,8 @@ def heads(snap: Snapshot, policy: Policy, waiting: Ints, started: Ints) -> list[
     if rule.mode == "none" or not len(waiting):
         return []
     rows = waiting[jobs.queued_at[waiting] <= snap.now - rule.after]
+    # Where jobs take turns, who ranks ahead needs no room kept: it takes that of others who run.
+    rows = rows[~order.take_turns(snap, policy)[jobs.queue[rows]]]
     keys = _keys(snap, rows)
     passed = keys < _keys(snap, started).max(initial=-1)
     passed |= _among(snap, rows, [jobs.row_of[job] for job in snap.reserved])
