@@ -10,11 +10,12 @@ from fairway.decide.explain import never_fits
 from fairway.decide.gang import Fitted, place
 from fairway.decide.line import Line
 from fairway.decide.marks import PLACED
-from fairway.model.ids import ExecutorId
-from fairway.model.job import ArrayIndex, Job, PriorityClass, Role
+from fairway.model.facts import NodeCordoned, NodeGone
+from fairway.model.ids import ExecutorId, NodeId
+from fairway.model.job import ArrayIndex, Job, Priority, PriorityClass, Role
 from fairway.model.node import Node, Topology
-from fairway.model.phases import Lifecycle
-from fairway.model.plan import Placement, Start
+from fairway.model.phases import Cause, Lifecycle
+from fairway.model.plan import Hold, Placement, Start, Stop
 from fairway.model.policy import Policy
 from fairway.model.where import Apart, Level, Selector, Together, Where, domain_of, permits
 from fairway.state.groups import shape_of
@@ -121,6 +122,53 @@ def test_what_starts_stands_where_it_may_and_everybody_else_knows_why(sites: lis
             shape = shape_of(job)
             assert it.why(name) is not None
             assert (never_fits(snap, shape) is not None) == (not fits_when_empty(it, job))
+
+
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("submit"), JOBS, st.sampled_from(PriorityClass)),
+        st.tuples(st.just("end"), st.integers(0, 9), st.sampled_from((Cause.SUCCEEDED, Cause.FAILED))),
+        st.tuples(st.just("node"), st.integers(0, 4), SITES),
+        st.tuples(st.just("cordon"), st.integers(0, 4), st.booleans()),
+        st.tuples(st.just("lose"), st.integers(0, 4), st.none()),
+    ),
+    min_size=3,
+    max_size=14,
+)
+
+
+@given(st.lists(SITES, min_size=2, max_size=5), STEPS)
+def test_whatever_happens_nobody_is_placed_where_it_may_not_run(sites: list, steps: list) -> None:
+    it = Rehearsal()
+    it.nodes(*(a_site(index, site) for index, site in enumerate(sites)))
+    for number, (what, first, second) in enumerate(steps):
+        running = [name for name in it.state.jobs.row_of if it.phase(name).live]
+        if what == "submit":
+            it.tell(submitted(replace(a_wish(number, first), priority=Priority(second), checkpoints=bool(number % 2))))
+        elif what == "end" and running:
+            it.end(running[first % len(running)], second, exit_code=1)
+        elif what == "node":
+            it.nodes(a_site(first, second))
+        elif what == "cordon" and f"n{first}" in it.state.nodes:
+            it.tell(NodeCordoned(NodeId(f"n{first}"), second))
+        elif what == "lose":
+            it.tell(NodeGone(NodeId(f"n{first}")))
+        before = [(name, it.state.jobs.placement[row]) for name, row in it.state.jobs.row_of.items()]
+        placed = [(it.state.jobs.job(it.state.jobs.row_of[name]), placement) for name, placement in before if placement]
+        by_name = {it.state.nodes.id_of(row): it.state.nodes.node(row) for row in it.state.nodes.rows()}
+        plan = it.decide()
+        for action in plan.actions:
+            if isinstance(action, Start | Hold):
+                name = action.attempt.job if isinstance(action, Start) else action.job
+                row = it.state.jobs.row_of[name]
+                held = isinstance(action, Start) and action.reason.policy == "held"
+                stopped = {a.attempt.job for a in plan.actions if isinstance(a, Stop)}
+                others = [(job, there) for job, there in placed if job.id not in (name, *stopped)]
+                # What was held is taken as it was decided, though nodes may have changed their labels since.
+                assert held or broken(it.state.jobs.job(row), action.placement, by_name, others) == []
+                placed.append((it.state.jobs.job(row), action.placement))
+        it.prove()
+        it.start()
 
 
 def fits_when_empty(it: Rehearsal, job: Job) -> bool:

@@ -51,8 +51,9 @@ def place(
     least; with ``least`` they get no more than that. ``only`` (N,) restricts a job to some nodes."""
     able = near.allowed(snap, shape, trial)
     able = able if only is None else able & only
-    if shape.where.together is not None and not shape.single:
-        return _place_together(snap, trial, policy, shape, able, shape.where.together, least)
+    together = near.together_of(policy, shape)
+    if together is not None:
+        return _place_together(snap, trial, policy, shape, able, together, least)
     return _place_anywhere(snap, trial, policy, shape, able, least)
 
 

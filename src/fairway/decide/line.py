@@ -228,7 +228,8 @@ class Line:
     def compiled(self, shape: Shape) -> Compiled:
         """What the walk needs to know of a shape."""
         nodes = self.snap.nodes
-        compiled = _compiled(shape, tuple(nodes.kinds) or NO_KINDS, len(nodes.executors) > 1)
+        several = len(nodes.executors) > 1 or self.policy.placement.together is not None
+        compiled = _compiled(shape, tuple(nodes.kinds) or NO_KINDS, several)
         liked = self.trial.liking.get(shape.roles[0][0])
         return compiled if liked is None else compiled._replace(speed=liked)
 
@@ -249,6 +250,7 @@ class Line:
 
 @lru_cache(maxsize=65_536)
 def _compiled(shape: Shape, kinds: fit.Kinds, several: bool) -> Compiled:
+    """``several``: it matters for every gang which nodes stand together, as there are several executors, or domains."""
     request = shape.roles[0][0]
     by_memory = any(request.gpu_memory_mib for request, _, _ in shape.roles)
     picky = bool(shape.where.apart) or (shape.where.together is not None and not shape.single)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from fairway.decide import fit
+from fairway.model.policy import Policy
 from fairway.model.where import Level, Together
 from fairway.state.columns import Bools, Ints
 from fairway.state.groups import Shape
@@ -29,6 +30,14 @@ def allowed(snap: Snapshot, shape: Shape, trial: Trial | None = None) -> Bools:
             domains = places.domains(apart.level, height)
             able &= ~np.isin(domains, domains[rows])
     return able
+
+
+def together_of(policy: Policy, shape: Shape) -> Together | None:
+    """Where a job's tasks are to stand: as it says, else as the policy wishes; None for a single task."""
+    if shape.single:
+        return None
+    wish = policy.placement.together
+    return shape.where.together or (Together(wish, required=False) if wish else None)
 
 
 def rooms(snap: Snapshot, trial: Trial, shape: Shape, able: Bools, *, least: bool) -> list[tuple[Ints, int]]:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fairway.decide import fit
+from fairway.decide import fit, near
 from fairway.decide.admit import over_limit
 from fairway.decide.gang import Fitted, place
 from fairway.decide.line import Line
@@ -96,7 +96,7 @@ class Repack:
         pieces: list[_Piece] = []
         for other, placement in sorted(starts.items()):
             group = groups.group(int(line.groups[other]))
-            together = group.shape.where.together
+            together = near.together_of(line.policy, group.shape)
             if not group.shape.elastic and (together is None or together.required):
                 speed = self._speed(group.shape, placement)
                 pieces.append(_Piece(other, group, placement, speed, self._hard(group.shape)))

@@ -15,6 +15,7 @@ from fairway.model.errors import InvalidField
 from fairway.model.job import LONGEST
 from fairway.model.queue import DISCIPLINES, Discipline
 from fairway.model.time import DAY, HOUR, MINUTE, SECOND, Duration
+from fairway.model.where import Level
 
 
 def within(part: object, path: str, name: str, least: float, most: float) -> None:
@@ -75,10 +76,12 @@ TYPE_CHOICES: tuple[str, ...] = get_args(TypeChoice)
 @dataclass(frozen=True, slots=True)
 class Placing:
     """``score``: which of the nodes that fit and will do a task goes to. ``types``: which accelerator type that it
-    accepts; the fastest, or the one where it gains most for what others lose."""
+    accepts; the fastest, or the one where it gains most for what others lose. ``together``: in what domain a gang that
+    says nothing of it is to stand if it can; None: wherever it fits."""
 
     score: ScoreName = "best_fit"
     types: TypeChoice = "fastest"
+    together: Level | None = None
 
     def __post_init__(self) -> None:
         if self.types not in TYPE_CHOICES:
