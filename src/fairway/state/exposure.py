@@ -13,7 +13,7 @@ from fairway.model.time import Instant, later
 from fairway.state.cluster import ClusterState
 from fairway.state.jobs import PHASE_CODE
 
-_LIVE = [PHASE_CODE[phase] for phase in (JobPhase.STARTING, JobPhase.RUNNING)]
+_STARTING, _RUNNING = PHASE_CODE[JobPhase.STARTING], PHASE_CODE[JobPhase.RUNNING]
 
 
 def watch(state: ClusterState) -> None:
@@ -37,6 +37,8 @@ def _blocked(state: ClusterState) -> np.ndarray:
 
 def _waits(state: ClusterState) -> bool:
     """Whether a job waits that protection and budgets bind: one that may preempt, and is not critical."""
+    if not np.count_nonzero(state.groups.preempts):
+        return False
     keys = state.groups.keys
     return any(keys[row][2] != PriorityClass.CRITICAL for row in np.flatnonzero(_blocked(state)).tolist())
 
@@ -44,7 +46,7 @@ def _waits(state: ClusterState) -> bool:
 def _next(state: ClusterState) -> Instant | None:
     jobs, height, rules = state.jobs, state.jobs.height, state.policy.preemption
     found: list[int] = []
-    live = np.isin(jobs.phase[:height], _LIVE) & (jobs.cls[:height] > PriorityClass.HIGH)
+    live = _live(state) & (jobs.cls[:height] > PriorityClass.HIGH)
     placed = jobs.placed_at[:height][live]
     placed = placed[placed > state.now - 2 * rules.protect]
     later = [at for at in map(rules.exposed_from, np.unique(placed).tolist()) if at > state.now]
@@ -68,8 +70,13 @@ def foresee(state: ClusterState) -> None:
 
 
 def _movable(state: ClusterState) -> bool:
-    jobs, height = state.jobs, state.jobs.height
-    return bool((jobs.checkpoints[:height] & np.isin(jobs.phase[:height], _LIVE)).any())
+    keeps = state.jobs.checkpoints[: state.jobs.height]
+    return bool(np.count_nonzero(keeps) and np.count_nonzero(keeps & _live(state)))
+
+
+def _live(state: ClusterState) -> np.ndarray:
+    phase = state.jobs.phase[: state.jobs.height]
+    return (phase == _STARTING) | (phase == _RUNNING)
 
 
 def large(state: ClusterState) -> np.ndarray:

@@ -267,7 +267,9 @@ class GroupTable:
         A group that may preempt or reclaim wakes when a task could fit the whole node: what was freed there may be what
         it lacked.
         """
-        if self.shapes.apart.any():  # of whom it keeps apart, one may have left
+        if not np.count_nonzero(self.blocked):
+            return
+        if np.count_nonzero(self.shapes.apart):  # of whom it keeps apart, one may have left
             self.wake(self.shapes.apart[self.shape[: self.height]])
         at = np.fromiter((row for row in rows if nodes.placeable[row]), np.int64)
         if not len(at) or not self.keys:
@@ -286,7 +288,11 @@ class GroupTable:
 
     def wake_for_queues(self, queues: QueueTable, rows: Iterable[int]) -> None:
         """Unblock every group in or below one of these queues."""
-        below: Bools = np.any(np.isin(queues.path, list(rows)), axis=1)
+        if not np.count_nonzero(self.blocked):
+            return
+        there = np.zeros(queues.height + 1, np.bool_)  # the last is nobody's: where a path is shorter than the longest
+        there[list(rows)] = True
+        below: Bools = there[queues.path].any(axis=1)
         self.wake(below[self.queue[: self.height]])
 
     def wake_one(self, row: int) -> None:
