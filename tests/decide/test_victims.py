@@ -9,10 +9,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
+import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fairway.decide import preempt
+from fairway.decide import preempt, victims
 from fairway.model.facts import Progressed, Ruled
 from fairway.model.ids import NodeId
 from fairway.model.job import Job, PriorityClass, Role
@@ -172,3 +173,40 @@ def test_cpu_cores_count_as_a_part_of_a_gpu() -> None:
     (row,) = it.state.jobs.rows()
     victim = preempt.lost_work(snapshot(it.state), POLICY, row)
     assert (victim.lost_ms, victim.lost) == (1000, (1000 + RESTART) * 4000)
+
+
+@given(
+    runnings(4),
+    st.integers(1, 4),
+    st.sampled_from((PriorityClass.CRITICAL, PriorityClass.HIGH)),
+    st.sets(st.integers(0, 7), max_size=2),
+)
+def test_the_columns_say_what_is_true_of_each_job_and_bounds_are_bounds(
+    jobs: list[Running], gpus: int, cls: PriorityClass, taken: set[int]
+) -> None:
+    it = on_stage(jobs)
+    taken &= set(it.state.jobs.rows())
+    it.tell(submitted(a_job("top", a_request(gpus), cls=cls)))
+    snap = snapshot(it.state)
+    trial = Trial(snap)
+    found = victims.victims(snap, POLICY, cls, taken)
+    live = [row for row in it.state.jobs.rows() if it.state.jobs.placement[row]]
+    one_by_one = {row: preempt.lost_work(snap, POLICY, row) for row in live if preempt.exposed(snap, POLICY, row, cls)}
+    one_by_one |= {row: victims.Victim(row, 0, 0, stopping=True) for row in taken}
+    assert {int(row): found.at(index) for index, row in enumerate(found.rows)} == one_by_one
+    able = np.ones(2, np.bool_)
+    bounds = {node: bound for bound, node in victims.nodes_by_bound(snap, trial, found, able, a_request(gpus))}
+    for node in range(2):
+        here = [row for row in one_by_one if it.state.jobs.home[row] == node + 1]
+        sums = [
+            sum(one_by_one[row].lost for row in gone)
+            for gone in subsets(here)
+            if gone and devices_free(it, gone)[node] >= gpus
+        ]
+        assert (node in bounds) == bool(sums)
+        if sums:
+            assert bounds[node] <= min(sums)
+    first = victims.cheapest_first(snap, found, able, 2)
+    rest = sorted(victim.lost for victim in one_by_one.values() if not victim.stopping)
+    assert [victim.lost for victim in first if not victim.stopping] == rest[:2]
+    assert sum(victim.stopping for victim in first) == len(taken)

@@ -15,7 +15,8 @@ import numpy as np
 
 from fairway.decide import fit, near
 from fairway.decide.gang import Fitted, place
-from fairway.decide.preempt import Victim, give_back, lost_work
+from fairway.decide.preempt import give_back, lost_work
+from fairway.decide.victims import Victim
 from fairway.model.job import PriorityClass
 from fairway.model.phases import JobPhase
 from fairway.model.plan import Placement

@@ -6,12 +6,14 @@ turns out not to be needed is spared again.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from math import inf
 
 import numpy as np
 
 from fairway.decide import fit, near
 from fairway.decide.gang import Fitted, place
 from fairway.decide.quota import Lent, covered
+from fairway.decide.victims import Victim, cheapest_first, nodes_by_bound, victims
 from fairway.model.job import PriorityClass
 from fairway.model.phases import JobPhase
 from fairway.model.plan import Placement
@@ -22,20 +24,8 @@ from fairway.state.groups import Group
 from fairway.state.jobs import task_need
 from fairway.state.snapshot import Snapshot, Trial
 
-
-@dataclass(frozen=True, slots=True)
-class Victim:
-    """A running job that could be stopped: its row and what that would lose.
-
-    ``lost`` is milliseconds since its last checkpoint (or its start), and those that a restart takes, times the GPUs it
-    holds, in milli-GPU ms; CPU cores count as ``1 / cores_per_gpu`` of a GPU. A job that is ``stopping`` anyway loses
-    nothing more.
-    """
-
-    row: int
-    lost_ms: int
-    lost: int
-    stopping: bool = False
+MOST_LOOKED = 512
+"""Nodes that are looked at for a job that may only take what others have borrowed: their bounds do not know of that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +73,12 @@ def find(snap: Snapshot, trial: Trial, policy: Policy, group: Group, taken: set[
     search = Search(snap, trial, policy, group, taken, budget(snap, policy, group.cls, len(taken)))
     nodes = search.nodes_that_could()
     if group.shape.single:
-        return search.best_single(nodes)
+        found = victims(snap, policy, group.cls, taken)
+        return search.best_single(nodes_by_bound(snap, trial, found, nodes, group.shape.roles[0][0]))
     together = group.shape.where.together
     if together is not None and together.required:
         return search.best_together(nodes, together.level)
-    return search.cheapest(search.victims_on(np.flatnonzero(nodes).tolist()))
+    return search.cheapest(search.victims_among(nodes))
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +114,12 @@ class Search:
         eligible.sort(key=lambda v: (not v.stopping, v.lost, -int(jobs.cls[v.row]), -int(jobs.ordinal[v.row])))
         return eligible if self._reaches_all() else self._lent(eligible)
 
+    def victims_among(self, nodes: Bools) -> list[Victim]:
+        """The same for many nodes (N,), as far as they may be needed."""
+        found, all_may = victims(self.snap, self.policy, self.group.cls, self.taken), self._reaches_all()
+        eligible = cheapest_first(self.snap, found, nodes, self.most if all_may else len(found.rows))
+        return eligible if all_may else self._lent(eligible)
+
     def _reaches_all(self) -> bool:
         """Whether the job may take what another queue is guaranteed. Unless it is CRITICAL, or covered by a quota
         itself, whom it stops would only take it back."""
@@ -130,29 +127,50 @@ class Search:
         critical = self.group.cls is PriorityClass.CRITICAL
         return critical or covered(self.group.queue, self.group.shape.least_sums, quotas)
 
-    def _lent(self, victims: Sequence[Victim]) -> list[Victim]:
+    def _lent(self, some: Sequence[Victim]) -> list[Victim]:
         """Those of the victims that only use what their queues have borrowed."""
         lent = Lent(self.snap)
-        for row in sorted(self.taken | {victim.row for victim in victims if victim.stopping}):
+        for row in sorted(self.taken | {victim.row for victim in some if victim.stopping}):
             lent.leave(row)
-        return [victim for victim in victims if victim.stopping or lent.take(victim.row)]
+        return [victim for victim in some if victim.stopping or lent.take(victim.row)]
 
-    def best_single(self, nodes: Bools) -> Preemption | None:
-        """For a job of one task: the node whose cheapest sufficient set of victims loses least."""
+    def best_single(self, bounds: Sequence[tuple[float, int]]) -> Preemption | None:
+        """For a job of one task: the node whose cheapest sufficient set of victims loses least, the first of equals.
+        ``bounds`` say what each node would cost at least."""
         best: Preemption | None = None
-        best_lost = -1
-        for node in np.flatnonzero(nodes).tolist():
-            victims = self.victims_on([node])
-            if not victims or (best is not None and victims[0].lost >= best_lost):
-                continue
-            only = np.zeros(self.snap.nodes.height, np.bool_)
-            only[node] = True
-            found = self.cheapest(victims, only)
+        key = (inf, 0)
+        for bound, node in bounds if self._reaches_all() else bounds[:MOST_LOOKED]:
+            if (bound, node) > key:
+                break
+            found = self._on_node(node)
             if found is not None:
-                lost = sum(victim.lost for victim in found.victims)
-                if best is None or lost < best_lost:
-                    best, best_lost = found, lost
+                cost = (sum(victim.lost for victim in found.victims), node)
+                if cost < key:
+                    best, key = found, cost
         return best
+
+    def _on_node(self, node: int) -> Preemption | None:
+        """The cheapest on one node. That is looked at by itself first: most have nothing to offer."""
+        found = self.victims_on([node])
+        if not self._would_fit(found[: sum(victim.stopping for victim in found) + self.most], node):
+            return None
+        only = np.zeros(self.snap.nodes.height, np.bool_)
+        only[node] = True
+        return self.cheapest(found, only)
+
+    def _would_fit(self, gone: Sequence[Victim], node: int) -> bool:
+        """Whether a single task would fit on a node if these victims were gone, as far as its numbers say."""
+        snap, trial, request = self.snap, self.trial, self.group.shape.roles[0][0]
+        mark = trial.mark()
+        for victim in gone:
+            give_back(snap, trial, victim.row)
+        fits = bool((trial.free[node] >= request.flat).all())
+        if request.fractional:
+            fits &= bool(trial.share_max[node] >= request.milli_on(int(snap.nodes.gpu_memory[node])))
+        else:
+            fits &= bool(trial.idle[node] >= request.gpus)
+        trial.rollback(mark)
+        return fits
 
     def best_together(self, nodes: Bools, level: Level) -> Preemption | None:
         """For a gang that must stand in one domain of a level: of those that could hold it and have most free now, the
@@ -160,16 +178,16 @@ class Search:
         best: Preemption | None = None
         best_lost = -1
         for inside in near.could_hold(self.snap, self.trial, self.group.shape, level):
-            found = self.cheapest(self.victims_on(np.flatnonzero(nodes & inside).tolist()), inside)
+            found = self.cheapest(self.victims_among(nodes & inside), inside)
             if found is not None:
                 lost = sum(victim.lost for victim in found.victims)
                 if best is None or lost < best_lost:
                     best, best_lost = found, lost
         return best
 
-    def cheapest(self, victims: Sequence[Victim], only: Bools | None = None) -> Preemption | None:
+    def cheapest(self, some: Sequence[Victim], only: Bools | None = None) -> Preemption | None:
         """Add victims, least lost work first, until the job fits; then spare the dearest ones it can do without."""
-        chosen = self.enough(victims, only)
+        chosen = self.enough(some, only)
         if chosen is None:
             return None
         for victim in reversed(chosen):
@@ -179,24 +197,24 @@ class Search:
         placement = self.placement_without(chosen, only)
         return None if placement is None else Preemption(tuple(chosen), placement)
 
-    def enough(self, victims: Sequence[Victim], only: Bools | None) -> list[Victim] | None:
-        """The shortest beginning of ``victims`` that will do; None when all that may be stopped will not."""
-        most = min(len(victims), sum(victim.stopping for victim in victims) + self.most)
-        if most == 0 or self.placement_without(victims[:most], only) is None:
+    def enough(self, some: Sequence[Victim], only: Bools | None) -> list[Victim] | None:
+        """The shortest beginning of ``some`` that will do; None when all that may be stopped will not."""
+        most = min(len(some), sum(victim.stopping for victim in some) + self.most)
+        if most == 0 or self.placement_without(some[:most], only) is None:
             return None
         low, high = 1, most
         while low < high:
             middle = (low + high) // 2
-            if self.placement_without(victims[:middle], only) is None:
+            if self.placement_without(some[:middle], only) is None:
                 low = middle + 1
             else:
                 high = middle
-        return list(victims[:high])
+        return list(some[:high])
 
-    def placement_without(self, victims: Sequence[Victim], only: Bools | None) -> Placement | None:
+    def placement_without(self, some: Sequence[Victim], only: Bools | None) -> Placement | None:
         """Where the job would go if these victims were gone; the trial is rolled back."""
         mark = self.trial.mark()
-        for victim in victims:
+        for victim in some:
             give_back(self.snap, self.trial, victim.row)
         outcome = place(self.snap, self.trial, self.policy, self.group.shape, least=True, only=only)
         self.trial.rollback(mark)

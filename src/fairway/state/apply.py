@@ -18,7 +18,7 @@ from fairway.state import keep, lifecycle
 from fairway.state.cluster import ClusterState, Decision
 from fairway.state.exposure import expose, foresee, watch
 from fairway.state.history import pace
-from fairway.state.jobs import placed_sums, task_need
+from fairway.state.jobs import home_of, placed_sums, task_need
 from fairway.state.line import advance, leave_line, set_phase
 from fairway.state.reservations import break_reservations, drop_reservation, keep_room
 from fairway.state.services import remove_service, set_service
@@ -279,6 +279,7 @@ def _start(state: ClusterState, action: Start) -> None:
         state.news.nodes[task.node] = None
     lifecycle.keep_company(state, job, action.placement)
     jobs.sums[row] = sums = placed_sums(job, action.placement)
+    jobs.home[row] = home_of(action.placement, state.nodes.row_of)
     jobs.pace[row] = pace(job, action.placement, state.nodes)
     queue = int(jobs.queue[row])
     borrowed = state.queues.borrows(queue)

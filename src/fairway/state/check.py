@@ -12,7 +12,7 @@ from fairway.state.cluster import ClusterState
 from fairway.state.company import Company
 from fairway.state.groups import shape_of
 from fairway.state.history import pattern_of, size_of
-from fairway.state.jobs import task_need
+from fairway.state.jobs import home_of, task_need
 
 
 def check(state: ClusterState) -> list[str]:
@@ -140,6 +140,8 @@ def _attempts(state: ClusterState) -> list[str]:
             for index, role in enumerate(jobs.job(row).roles):
                 if not role.least <= counts[index] <= role.count:
                     wrong.append(f"job {name}: role {role.name} runs {counts[index]} tasks")
+        if jobs.home[row] != home_of(placement, state.nodes.row_of):
+            wrong.append(f"job {name}: home is stale")
         if (phase in (JobPhase.STARTING, JobPhase.STOPPING)) != (name in state.unmet):
             wrong.append(f"job {name}: {phase}, unmet: {name in state.unmet}")
         if name in state.ended:

@@ -25,7 +25,7 @@ from fairway.state.cluster import ArrayCount, ClusterState, EndedJob
 from fairway.state.frames import decode_value, encode_value
 from fairway.state.groups import Shape, shape_of
 from fairway.state.history import Kind, pace
-from fairway.state.jobs import placed_sums, task_need
+from fairway.state.jobs import home_of, placed_sums, task_need
 from fairway.state.tables import QueueTable
 
 FORMAT = 1
@@ -344,6 +344,7 @@ def _load_job(state: ClusterState, record: JobRecord, saved: Sequence[JobRecord]
     for placement in (record.placement, record.hold.placement if record.hold else ()):
         state.nodes.company.join(job, (state.nodes.row_of[task.node] for task in placement))
     jobs.sums[row] = sums = placed_sums(job, record.placement)
+    jobs.home[row] = home_of(record.placement, state.nodes.row_of)
     _load_history(state, record)
     state.queues.use(queue, sums, state.now)
     counted = state.queues.running if phase.live else state.queues.pending

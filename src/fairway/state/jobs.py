@@ -3,7 +3,7 @@
 import numpy as np
 
 from fairway.model.facts import AttemptEnded
-from fairway.model.ids import AttemptId, JobId
+from fairway.model.ids import AttemptId, JobId, NodeId
 from fairway.model.job import Job
 from fairway.model.phases import Cause, JobPhase
 from fairway.model.plan import Hold, Placement, TaskPlacement
@@ -25,6 +25,7 @@ class JobTable(Table[JobId]):
         ("in_line", np.bool_, 0),
         ("placed", np.bool_, 0),
         ("checkpoints", np.bool_, 0),
+        ("home", np.int64, 0),
         ("cls", np.int64, 0),
         ("number", np.int64, 0),
         ("deadline", np.int64, 0),
@@ -63,6 +64,8 @@ class JobTable(Table[JobId]):
     """Derived: counts against the running limit of its array."""
     checkpoints: Bools
     """Keeps checkpoints, and so may be moved."""
+    home: Ints
+    """Derived: row of the node that the whole live attempt lies on, plus 1; 0 for one on several nodes, or for none."""
     cls: Ints
     number: Ints
     deadline: Ints
@@ -170,3 +173,9 @@ def placed_sums(job: Job, placement: Placement) -> tuple[int, int, int]:
     needs = [task_need(job, task) for task in placement]
     gpu = sum(len(task.devices) * task.gpu_milli for task in placement)
     return sum(n[CPU] for n in needs), sum(n[MEMORY] for n in needs), gpu
+
+
+def home_of(placement: Placement, rows: dict[NodeId, int]) -> int:
+    """The node that a whole placement lies on, as ``JobTable.home`` has it."""
+    nodes = {task.node for task in placement}
+    return rows[nodes.pop()] + 1 if len(nodes) == 1 else 0

@@ -249,7 +249,7 @@ def _free_room(state: ClusterState, row: int) -> None:
     state.queues.use(queue, (cpu, memory, gpu), state.now, sign=-1)
     state.lighter.update(state.queues.limited_above(queue))
     keep_company(state, job, jobs.placement[row], sign=-1)
-    jobs.sums[row] = 0
+    jobs.sums[row] = jobs.home[row] = 0
     jobs.pace[row] = 0
     jobs.placement[row] = ()
     state.unmet.pop(job.id, None)
