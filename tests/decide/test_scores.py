@@ -55,7 +55,7 @@ def test_a_score_chooses_as_its_plain_twin(cluster: tuple[Used, ...], request: R
     snap, trial = stage(priced)
     policy = Policy(placement=Placing(name))  # type: ignore[arg-type]
     every = np.ones(snap.nodes.height, np.bool_)
-    for typed in scores.tiers(snap, policy, request):
+    for typed in scores.tiers(snap, trial, policy, request):
         found = scores.best(snap, trial, policy, request, wanted, typed, every)
         room = [plain_room(used, request) if typed[row] else 0 for row, used in enumerate(priced)]
         times = min(max(room), 1 if request.fractional or name == "spread" else wanted)
@@ -77,7 +77,7 @@ def _priced(node: Node, index: int) -> Node:
 def test_pack_fills_the_node_with_the_fewest_free_gpus(cluster: tuple[Used, ...], request: Request) -> None:
     snap, trial = stage(cluster)
     policy = Policy(placement=Placing("pack"))
-    typed = list(scores.tiers(snap, policy, request))[:1]
+    typed = list(scores.tiers(snap, trial, policy, request))[:1]
     for here in typed:
         found = scores.best(snap, trial, policy, request, 1, here, np.ones(snap.nodes.height, np.bool_))
         if found is not None:

@@ -99,8 +99,8 @@ def _with(part: Any, name: str, value: Any) -> Any:
 def _others(old: Any, hint: Any) -> list[Any]:
     """Values of the type of ``old`` that it does not have, those nearby first."""
     choices = [value for kind in (hint, *get_args(hint)) if get_origin(kind) is Literal for value in get_args(kind)]
-    if isinstance(old, Enum):
-        choices = list(type(old))
+    enums = [kind for kind in (hint, *get_args(hint)) if isinstance(kind, type) and issubclass(kind, Enum)]
+    choices += [member for kind in enums for member in kind]
     if choices:
         return [value for value in choices if value != old]
     if isinstance(old, bool):
