@@ -3,6 +3,7 @@
 import math
 from itertools import combinations
 from random import Random
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fairway.decide import elastic, kernels_elastic
+from fairway.decide import elastic, kernels_elastic, sizing
 from fairway.decide.elastic import Workers, allocate
 from fairway.model.errors import InvalidField
 
@@ -54,6 +55,7 @@ def some_job(draw: st.DrawFn) -> dict[str, Any]:
     }
 
 
+loops = pytest.mark.parametrize("loops", [sizing, kernels_elastic], ids=["plain", "compiled"])
 some_workers = st.lists(some_job(), min_size=1, max_size=8).map(lambda jobs: workers(*jobs))
 
 
@@ -123,28 +125,31 @@ def plain_worthwhile(w: Workers, j: int, step: int, margin: float) -> bool:
     return not w.fixed[j] and saved > margin * w.restart[j]
 
 
+@loops
 @given(some_workers)
-def test_the_minimum_satisfactory_share_is_the_smallest_size_that_is_enough(w: Workers) -> None:
-    assert kernels_elastic.shares(w).tolist() == [plain_share(w, j) for j in range(len(w.need))]
+def test_the_minimum_satisfactory_share_is_the_smallest_size_that_is_enough(loops: ModuleType, w: Workers) -> None:
+    assert loops.shares(w).tolist() == [plain_share(w, j) for j in range(len(w.need))]
 
 
+@loops
 @given(some_workers, st.integers(1, 24), st.randoms(use_true_random=False))
-def test_saving_agrees_with_its_plain_twin(w: Workers, capacity: int, random: Random) -> None:
+def test_saving_agrees_with_its_plain_twin(loops: ModuleType, w: Workers, capacity: int, random: Random) -> None:
     shuffled = list(range(len(w.need)))
     random.shuffle(shuffled)
     order = np.array(shuffled)
     edges = elastic.bucket_edges(SLOT, 5000.0)
     free = np.full(len(edges) - 1, float(capacity))
-    step, now = kernels_elastic.save(w, order, kernels_elastic.shares(w), edges, free, 0.0)
+    step, now = loops.save(w, order, loops.shares(w), edges, free, 0.0)
     assert list(zip(step, now, strict=True)) == plain_save(w, shuffled, edges.tolist(), capacity)
     assert free.min() > -1e-6
 
 
+@loops
 @given(some_workers, st.integers(0, 24), st.sampled_from([0.0, 3.0]))
-def test_growing_agrees_with_its_plain_twin(w: Workers, free: int, margin: float) -> None:
+def test_growing_agrees_with_its_plain_twin(loops: ModuleType, w: Workers, free: int, margin: float) -> None:
     grown = np.array([int(w.sizes[j, 0]) if j % 3 else 0 for j in range(len(w.need))])
     wanted = plain_grow(w, grown.tolist(), free, margin)
-    left = kernels_elastic.grow(w, grown, free, margin, False)
+    left = loops.grow(w, grown, free, margin, False)
     # Equal gains may be taken in another order, and then others fit: what is compared is the sum.
     assert left >= 0
     assert math.isclose(_speed(w, grown.tolist()), _speed(w, wanted), rel_tol=0.5)

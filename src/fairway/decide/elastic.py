@@ -18,13 +18,18 @@ Letters in shapes: J jobs, L sizes, K buckets of time. Time is in milliseconds, 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from types import ModuleType
 from typing import NamedTuple
 
 import numpy as np
 
+from fairway.decide import sizing
 from fairway.model.errors import InvalidField
 from fairway.state.columns import Bools, Floats, Ints
 
+MANY = 48
+"""Jobs from which on it pays to load the compiled loops."""
 BUCKETS_AN_OCTAVE = 8
 """How finely the future is divided: so many buckets until the time from now has doubled."""
 
@@ -103,14 +108,25 @@ def laxity(w: Workers, step: Ints) -> Floats:
     return w.left - w.need / speed - np.where(size == w.held, 0.0, w.restart)
 
 
+@lru_cache(maxsize=1)
+def _compiled() -> ModuleType:
+    from fairway.decide import kernels_elastic
+
+    return kernels_elastic
+
+
+def _loops(jobs: int) -> ModuleType:
+    """The loops: compiled for many jobs, or when that is loaded anyway. They are the same functions."""
+    return _compiled() if jobs >= MANY or _compiled.cache_info().currsize else sizing
+
+
 def allocate(w: Workers, capacity: int, slot: float, *, grain: float = 0.0, margin: float = 3.0) -> Sizes:
     """Workers for every job, at most ``capacity`` in all: 0, or one of its sizes.
 
     ``slot`` is the width of the first bucket, ``grain`` what a stretch of running is rounded up to, where whoever
     calls starts and stops jobs only so often. A running job grows where it saves ``margin`` times the restart.
     """
-    from fairway.decide import kernels_elastic as kernel
-
+    kernel = _loops(len(w.need))
     least = kernel.shares(w)
     cost = demand(w, least)
     deadlined = w.left < np.inf
