@@ -7,7 +7,9 @@ something that could let one in, and a cycle in which nothing is ready does noth
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from fairway.decide import displace, order, preempt, tidy
+import numpy as np
+
+from fairway.decide import displace, order, preempt, resize, tidy
 from fairway.decide.admit import over_limit
 from fairway.decide.explain import refusals
 from fairway.decide.gang import Short, place
@@ -17,10 +19,10 @@ from fairway.decide.reclaim import Reclaim
 from fairway.decide.repack import Repack
 from fairway.decide.reserve import Room
 from fairway.model.ids import AttemptId
-from fairway.model.phases import Cause
-from fairway.model.plan import Action, Hold, Placement, Plan, Release, Review, Start, Stop, Tidy, Unplaced
+from fairway.model.phases import Cause, JobPhase
+from fairway.model.plan import Action, Hold, Placement, Plan, Release, Review, Start, Starts, Stop, Tidy, Unplaced
 from fairway.model.policy import Policy
-from fairway.model.reasons import Outranked, Placed, PreemptedBy, RanTooLong, ReclaimedBy, StopReason
+from fairway.model.reasons import Grown, Outranked, Placed, PreemptedBy, RanTooLong, ReclaimedBy, StopReason
 from fairway.state.groups import Group
 from fairway.state.jobs import placed_sums, task_need
 from fairway.state.snapshot import Snapshot, Trial
@@ -37,11 +39,25 @@ class Cycle:
     actions: list[Action] = field(default_factory=list[Action])
     victims: set[int] = field(default_factory=set[int])
     """Rows of jobs that this plan stops."""
+    shrinkable: bool = False
+    """Whether there may be somebody who could go on with fewer workers."""
+
+    def settled(self) -> set[int]:
+        """Rows of waiting jobs that this plan has found room for."""
+        row_of, rows = self.snap.jobs.row_of, set[int]()
+        for action in self.actions:
+            if isinstance(action, Start):
+                rows.add(row_of[action.attempt.job])
+            elif isinstance(action, Starts):
+                rows.update(row_of[job] for job in action.jobs)
+            elif isinstance(action, Hold):
+                rows.add(row_of[action.job])
+        return rows - self.victims - set(self.snap.held)
 
 
 def decide(snap: Snapshot, policy: Policy, disciplines: order.Disciplines = order.TABLE) -> Plan:
     """What to do now. Pure: the same snapshot and policy give the same plan, in every process."""
-    if not (snap.groups.ready or snap.held or snap.overdue or snap.tidy_due):
+    if not (snap.groups.ready or snap.held or snap.overdue or snap.tidy_due or np.count_nonzero(snap.groups.shapes.elastic)):
         return Plan()
     cycle = Cycle(snap, Trial(snap), policy, disciplines)
     for stage in STAGES:
@@ -69,7 +85,11 @@ def settle_holds(cycle: Cycle) -> None:
             continue
         if any(_still_live(snap, attempt) for attempt in hold.victims):
             kept.append((row, hold.placement))
-        elif _fits_exactly(cycle, row, hold.placement) and not _over(cycle, row, hold.placement):
+        elif (
+            snap.jobs.phase_of(row) is JobPhase.QUEUED
+            and _fits_exactly(cycle, row, hold.placement)
+            and not _over(cycle, row, hold.placement)
+        ):
             reason = Placed("held", 0.0, (), len({task.node for task in hold.placement}))
             _take(cycle, row, hold.placement)
             cycle.actions.append(_start(cycle, row, hold.placement, reason))
@@ -89,7 +109,8 @@ def place_in_order(cycle: Cycle) -> None:
         return
     said: dict[int, list[Action]] = {}
     repack, back = Repack(line), Reclaim(cycle.snap, cycle.trial, cycle.policy, cycle.victims)
-    if len(line) > 1:
+    cycle.shrinkable = cycle.policy.elastic.shrink and bool(resize.resizable(cycle.snap, cycle.victims))
+    if len(line) > 1 or cycle.shrinkable:
         line.ask_of_all()
     room = Room(cycle.snap, cycle.trial, cycle.policy)
     for why, at in line.walk():
@@ -100,6 +121,8 @@ def place_in_order(cycle: Cycle) -> None:
         actions = _place_slowly(cycle, group, row) if why == SLOW else []
         if not actions:
             actions = _repack(cycle, line, repack, said, at)
+        if not actions:
+            actions = _shrink(cycle, group, row)
         if not actions:
             actions = _take_back(cycle, back, group, row)
         if not actions and cycle.snap.groups.preempts[line.groups[at]]:
@@ -172,12 +195,26 @@ def move_work(cycle: Cycle) -> None:
     cycle.actions.append(Tidy(tidy.again(snap, cycle.policy, settled)))
 
 
+def grow(cycle: Cycle) -> None:
+    """Elastic jobs get what nobody waits for, and what their deadlines need."""
+    if not cycle.policy.elastic.grow or not cycle.snap.groups.shapes.elastic.any():
+        return
+    groups, leaving = cycle.snap.groups, len(cycle.settled())
+    waiting = int(groups.pending[: groups.height][~groups.limited[: groups.height]].sum())
+    idle = waiting <= leaving
+    for one in resize.grow(cycle.snap, cycle.trial, cycle.policy, cycle.victims, idle=idle):
+        cycle.actions += _resize(cycle, one)
+        if isinstance(one.reason, Grown):
+            _take(cycle, one.row, one.placement)
+
+
 STAGES: tuple[Callable[[Cycle], None], ...] = (
     stop_overdue,  # what has had its time gives its room back
     settle_holds,  # what was promised comes first
     place_in_order,  # then everybody in line: allocate, or preempt, or explain
     take_turns,  # and where the discipline of a queue says so, who waits may pass who runs
-    move_work,  # at last, and now and then, work that can go on elsewhere makes room for large requests
+    move_work,  # now and then, work that can go on elsewhere makes room for large requests
+    grow,  # what is idle then goes to those whom it brings most
 )
 
 
@@ -202,7 +239,7 @@ def _repack(cycle: Cycle, line: Line, repack: Repack, said: dict[int, list[Actio
     for other, fitted in found.items():
         said[other] = [_start(cycle, int(line.rows[other]), fitted.placement, fitted.reason)]
         line.helped(other)
-    if repack.spent:
+    if repack.spent and not cycle.shrinkable:
         line.ask_no_more()
     return said[at] if found else []
 
@@ -262,6 +299,32 @@ def _stop_and_hold(
     _take(cycle, row, found.placement)
     _keep_company(cycle, row, found.placement)
     return [*actions, Hold(jobs.id_of(row), found.placement, attempts)]
+
+
+def _shrink(cycle: Cycle, group: Group, row: int) -> list[Action]:
+    """Let running jobs go on with fewer workers, and hold what they leave for a queued job; nothing when none can."""
+    if not cycle.shrinkable:
+        return []
+    found = resize.shrink(cycle.snap, cycle.trial, cycle.policy, group, row, cycle.victims)
+    if found is None:
+        return []
+    jobs = cycle.snap.jobs
+    actions = [action for one in found.shrunk for action in _resize(cycle, one)]
+    _take(cycle, row, found.placement)
+    _keep_company(cycle, row, found.placement)
+    attempts = tuple(jobs.attempt_id(one.row) for one in found.shrunk)
+    return [*actions, Hold(jobs.id_of(row), found.placement, attempts)]
+
+
+def _resize(cycle: Cycle, one: resize.Resize) -> list[Action]:
+    """Stop a running job and keep the room in which it goes on."""
+    jobs = cycle.snap.jobs
+    cycle.victims.add(one.row)
+    attempts = tuple(jobs.attempt_id(row) for row in one.after)
+    return [
+        Stop(jobs.attempt_id(one.row), Cause.RESIZED, one.reason),
+        Hold(jobs.id_of(one.row), one.placement, attempts),
+    ]
 
 
 def _take_turn(cycle: Cycle, queue: int, turn: displace.Turn) -> None:

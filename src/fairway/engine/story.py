@@ -15,6 +15,7 @@ _ENDS = {
     Cause.CANCELLED: "was cancelled",
     Cause.NODE_LOST: "was lost with its node",
     Cause.START_FAILED: "could not be started",
+    Cause.RESIZED: "yielded",
     Cause.DRAINED: "was moved off its node",
     Cause.MOVED: "yielded to go on elsewhere",
 }
@@ -47,7 +48,7 @@ def end_sentence(end: EndedAttempt) -> str:
     if end.lost_gpu_ms:
         gpus = end.sums[2]
         text += f"; lost {format_duration(end.lost_gpu_ms // gpus)} x {gpus / WHOLE:g} GPU"
-    told = end.outcome.cause is Cause.PREEMPTED  # its message repeats the line that told it to stop
+    told = end.outcome.cause in (Cause.PREEMPTED, Cause.RESIZED)  # its message repeats the line that told it to stop
     return text if told or not end.outcome.message else f"{text}: {end.outcome.message}"
 
 

@@ -59,6 +59,8 @@ class Cause(StrEnum):
     """Its node went away, or its executor no longer knows it."""
     START_FAILED = "start_failed"
     """Its executor could not start it: no such program, no such directory."""
+    RESIZED = "resized"
+    """Goes on as its next attempt, with more workers or fewer."""
     DRAINED = "drained"
     """Moved off a node that is being emptied."""
     MOVED = "moved"

@@ -170,6 +170,28 @@ class Defrag:
 
 
 @dataclass(frozen=True, slots=True)
+class Elastic:
+    """When jobs that may shrink and keep checkpoints change their number of workers. Times are milliseconds.
+
+    Changing it costs ``restart``. A job grows into idle capacity where that saves ``margin`` times as much and its last
+    start is ``settle`` ago. A job on n of its full set of N workers is expected to run at (n / N) ^ ``scaling``.
+    """
+
+    grow: bool = True
+    shrink: bool = True
+    restart: Duration = Duration(MINUTE)
+    margin: float = 3.0
+    settle: Duration = Duration(10 * MINUTE)
+    scaling: float = 0.9
+
+    def __post_init__(self) -> None:
+        within(self, "policy.elastic", "restart", 0, LONGEST)
+        within(self, "policy.elastic", "margin", 1, 1_000_000)
+        within(self, "policy.elastic", "settle", 0, LONGEST)
+        within(self, "policy.elastic", "scaling", 0.01, 1)
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
     """``cores_per_gpu``: how many CPU cores count as much as one GPU when lost work is compared. ``max_victims``: how
     many jobs one preemption may stop at most."""
@@ -184,6 +206,7 @@ class Policy:
     preemption: Preemption = Preemption()
     defrag: Defrag = Defrag()
     placement: Placing = Placing()
+    elastic: Elastic = Elastic()
 
     def __post_init__(self) -> None:
         for name in ("cores_per_gpu", "max_victims"):

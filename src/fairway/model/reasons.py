@@ -347,6 +347,32 @@ class ReclaimedBy:
 
 
 @dataclass(frozen=True, slots=True)
+class Grown:
+    """Stopped to go on with more workers: how many, why, and how much sooner it is expected to end for that."""
+
+    before: int
+    after: int
+    why: Literal["idle", "deadline"]
+    saves_ms: int
+
+    def __str__(self) -> str:
+        why = "capacity is idle" if self.why == "idle" else "its deadline needs them"
+        return f"grows from {self.before} to {self.after} workers: {why}; saves {format_duration(self.saves_ms)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Shrunk:
+    """Stopped to go on with fewer workers, so that ``by`` can have theirs: nobody need be preempted for it."""
+
+    before: int
+    after: int
+    by: JobId
+
+    def __str__(self) -> str:
+        return f"shrinks from {self.before} to {self.after} workers: {self.by} needs room"
+
+
+@dataclass(frozen=True, slots=True)
 class RanTooLong:
     """Stopped at its ``max_runtime``."""
 
@@ -366,5 +392,5 @@ class Asked:
         return f"asked by {self.by}" if self.by else "asked for"
 
 
-StopReason = PreemptedBy | Outranked | ReclaimedBy | Migrated | RanTooLong | Asked
+StopReason = PreemptedBy | Outranked | ReclaimedBy | Migrated | Grown | Shrunk | RanTooLong | Asked
 """Why an attempt is told to stop."""

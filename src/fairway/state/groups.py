@@ -115,6 +115,8 @@ class ShapeTable:
         self._seen = 0
         self.apart: Bools = np.zeros(16, np.bool_)
         """Keeps away from other work: what ends anywhere may let it in."""
+        self.elastic: Bools = np.zeros(16, np.bool_)
+        """May run with fewer tasks, all of one role."""
         self.sums: Ints = np.zeros((16, len(SUMS)), np.int64)
         """What a full start takes, in ``SUMS`` order."""
         self._asked: list[int] = []
@@ -126,12 +128,13 @@ class ShapeTable:
         if row is not None:
             return row
         row = len(self.shapes)
-        _grow(self, ("flat", "whole", "share", "tasks", "site", "seen", "learned", "apart", "sums"), row)
+        _grow(self, ("flat", "whole", "share", "tasks", "site", "seen", "learned", "apart", "elastic", "sums"), row)
         requests = [request for request, _, _ in shape.roles]
         self.flat[row] = np.min([request.flat for request in requests], axis=0)
         self.whole[row] = min(0 if r.fractional else r.gpus for r in requests)
         self.share[row] = min(least_share(r) for r in requests)
         self.apart[row] = bool(shape.where.apart)
+        self.elastic[row] = shape.elastic and len(shape.roles) == 1
         self.site[row] = site = self._site_of.setdefault(shape.where.site, len(self.sites))
         if site == len(self.sites):
             self.sites.append(shape.where.site)

@@ -21,7 +21,7 @@ from fairway.state.line import advance, join_array, leave_array, leave_line, set
 
 OWN_ENDS = frozenset((Cause.SUCCEEDED, Cause.FAILED, Cause.TIMED_OUT, Cause.CANCELLED))
 """Ends that tell how long such work holds its room: not those that came from outside."""
-_TAKEN_AWAY = (Cause.PREEMPTED, Cause.NODE_LOST, Cause.DRAINED, Cause.MOVED)
+_TAKEN_AWAY = (Cause.PREEMPTED, Cause.NODE_LOST, Cause.DRAINED, Cause.MOVED, Cause.RESIZED)
 """Ends that came from outside: the job goes on as soon as it may, and has lost what came after its checkpoint."""
 YIELD_EXIT = 75
 """EX_TEMPFAIL: a program's word for "stopped at your request, not finished"."""
@@ -171,7 +171,7 @@ def _judge(state: ClusterState, row: int, outcome: Outcome) -> Outcome:
     cause = stop[0]
     if outcome.cause is Cause.SUCCEEDED and not _unfinished(state, row):
         return outcome
-    if cause in (Cause.PREEMPTED, Cause.DRAINED, Cause.MOVED) and outcome.cause is Cause.FAILED:
+    if cause in (Cause.PREEMPTED, Cause.DRAINED, Cause.MOVED, Cause.RESIZED) and outcome.cause is Cause.FAILED:
         own = outcome.signal is None and outcome.exit_code not in (YIELD_EXIT, None)
         if own:
             return outcome

@@ -90,7 +90,7 @@ def _enqueue(state: ClusterState, row: int) -> None:
     jobs = state.jobs
     if isinstance(jobs.reason[row], Waiting):
         jobs.reason[row] = None
-    if not jobs.in_line[row] and jobs.hold[row] is None:
+    if not jobs.in_line[row] and jobs.hold[row] is None:  # one that is being resized has its room already
         jobs.in_line[row] = True
         state.groups.count(int(jobs.group[row]), 1)
     if state.reserved:  # it may be short enough to run in room that is kept, where those equal to it are not

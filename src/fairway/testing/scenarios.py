@@ -14,8 +14,8 @@ A scenario is a text file of blocks. The first sets the scene, one thing to a li
     hold     prod/j2 on n1[0-7] until dev/j1 has stopped
 
 What a job asks for: ``8`` devices, ``0.5`` of one, ``4x8`` a gang of four tasks of 8, ``2..4x8`` one that may shrink to
-two; ``cpu= memory= gpumem= disk= net=`` per task, ``type=H100,A100:0.5`` with speeds; ``ps:1x0/cpu=4`` is a role of
-its own; ``user= estimate=`` are the job's. ``on n1*2 n2`` puts two tasks on n1 and one on n2. After ``# plan`` stand
+two (and with ``checkpoints`` grow and shrink while it runs); ``cpu= memory= gpumem= disk= net=`` per task,
+``type=H100,A100:0.5`` with speeds; ``ps:1x0/cpu=4`` is a role of its own; ``user= estimate=`` are the job's. ``on n1*2 n2`` puts two tasks on n1 and one on n2. After ``# plan`` stand
 the actions that are right, in order, then perhaps ``# then`` or ``# after 5m`` and what happens next: ``start JOB``,
 ``end JOB OUTCOME`` (succeeded, failed, killed, yielded, unstarted, lost; ``JOB@1`` is an attempt that is not the
 newest), ``cancel``, ``cordon``, ``uncordon``, ``lose``, ``checkpoint``, ``keep`` and ``let`` (a person holds and
@@ -317,7 +317,7 @@ def render(action: Action) -> Iterator[str]:
         domain = f"  {action.reason.domain}" if action.reason.domain else ""
         yield f"start    {action.attempt.job}{n} on {_where(action.placement)}{domain}"
     elif isinstance(action, Stop):
-        verb = {Cause.PREEMPTED: "preempt", Cause.MOVED: "move"}.get(action.cause, "stop")
+        verb = {Cause.PREEMPTED: "preempt", Cause.MOVED: "move", Cause.RESIZED: "resize"}.get(action.cause, "stop")
         yield f"{verb:8} {action.attempt.job}  {action.reason}"
     elif isinstance(action, Hold):
         victims = ", ".join(attempt.job for attempt in action.victims)

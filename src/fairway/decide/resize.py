@@ -1,0 +1,299 @@
+"""Which running jobs get more workers or fewer, and where: ``elastic`` says how many, placing on a trial proves it.
+
+A job may be resized when it keeps checkpoints and has one role that may shrink. It is told to stop, keeps its room by a
+hold of its own, and starts there as its next attempt. It shrinks for a job of its own class or a higher one that finds
+no room, before anybody is preempted; those who lose least speed per worker first, nobody below what its deadline
+needs, nobody by a worker more than is needed. It grows where nobody waits for room, or where its deadline needs it.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from fairway.decide import elastic, forecast, sizing
+from fairway.decide.admit import over_limit
+from fairway.decide.elastic import Workers
+from fairway.decide.gang import Fitted, place
+from fairway.model.ids import JobId
+from fairway.model.phases import JobPhase
+from fairway.model.plan import Placement, TaskPlacement
+from fairway.model.policy import Policy
+from fairway.model.reasons import Grown, Shrunk
+from fairway.model.time import MINUTE
+from fairway.state.columns import Bools, Ints
+from fairway.state.groups import Group
+from fairway.state.jobs import PHASE_CODE, placed_sums, task_need
+from fairway.state.snapshot import Snapshot, Trial
+from fairway.state.tables import CPU, NO_LIMIT
+
+MOST_SIZES = 16
+"""Sizes that are considered for one job: all it may have, or as many spread evenly from its least to its most."""
+_MAY_SHRINK = [PHASE_CODE[JobPhase.STARTING], PHASE_CODE[JobPhase.RUNNING]]
+
+
+@dataclass(frozen=True, slots=True)
+class Resize:
+    """A running job goes on with this placement when ``after``, rows of jobs that leave some of its room, have stopped;
+    it is always among them itself."""
+
+    row: int
+    placement: Placement
+    reason: Grown | Shrunk
+    after: tuple[int, ...]
+
+
+def resizable(snap: Snapshot, leaving: set[int]) -> list[int]:
+    """Rows of live jobs that may be resized, but for those that are stopping or in ``leaving``."""
+    shapes, jobs, height = snap.groups.shapes, snap.jobs, snap.jobs.height
+    if not shapes.elastic.any():
+        return []
+    flexible = shapes.elastic[snap.groups.shape[jobs.group[:height]]]
+    rows = np.flatnonzero(flexible & np.isin(jobs.phase[:height], _MAY_SHRINK))
+    return [row for row in rows.tolist() if row not in leaving and jobs.hold[row] is None and _keeps(snap, row)]
+
+
+def _keeps(snap: Snapshot, row: int) -> bool:
+    job = snap.jobs.job(row)
+    return job.checkpoints and job.service is None
+
+
+def workers(snap: Snapshot, policy: Policy, rows: Sequence[int]) -> tuple[Workers, Ints]:
+    """What sizing has to know of live jobs, in milliseconds. Sizes count in milli-GPUs, or in milli-cores for jobs without
+    GPUs; also (R,) how many of those a worker takes."""
+    jobs, at, wants = snap.jobs, np.array(rows, np.int64), policy.elastic
+    curves = [_sizes(snap, row) for row in rows]
+    steps = np.array([len(sizes) for sizes in curves], np.int64)
+    sizes, full = np.zeros((len(rows), int(steps.max())), np.int64), np.zeros(len(rows))
+    held = np.array([len(jobs.placement[row]) for row in rows], np.int64)
+    for index, (row, some) in enumerate(zip(rows, curves, strict=True)):
+        sizes[index, : len(some)], full[index] = some, jobs.job(row).tasks
+    speed = (np.maximum(sizes, 1) / full[:, None]) ** wants.scaling
+    now = (held / full) ** wants.scaling
+    span = forecast.running(snap.history, jobs, at, snap.now)
+    known = span.known & (jobs.deadline[at] < NO_LIMIT)
+    unit = np.where(jobs.sums[at, 2] > 0, jobs.sums[at, 2], jobs.sums[at, 0]) // np.maximum(held, 1)
+    began = np.where(jobs.started_at[at] > 0, jobs.started_at[at], snap.now)
+    return Workers(
+        sizes * unit[:, None],
+        speed,
+        steps,
+        span.p50 * now,
+        np.where(known, jobs.deadline[at] - snap.now, np.inf),
+        held * unit,
+        np.full(len(rows), float(wants.restart)),
+        snap.now - began < wants.settle,
+    ), unit
+
+
+def _sizes(snap: Snapshot, row: int) -> list[int]:
+    """Numbers of workers a job may have, ascending, the present one among them."""
+    role, held = snap.jobs.job(row).roles[0], len(snap.jobs.placement[row])
+    if role.count - role.least < MOST_SIZES:
+        return list(range(role.least, role.count + 1))
+    spread = np.linspace(role.least, role.count, MOST_SIZES).round().astype(np.int64)
+    return sorted({held, *spread.tolist()})
+
+
+# -- shrinking --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """``placement`` is free for a waiting job when the jobs of ``shrunk`` have stopped."""
+
+    placement: Placement
+    shrunk: tuple[Resize, ...]
+
+
+def shrink(snap: Snapshot, trial: Trial, policy: Policy, group: Group, row: int, leaving: set[int]) -> Room | None:
+    """Room for the least start of a waiting job by fewer workers of others; None where that is not to be had.
+
+    The trial is left as it was.
+    """
+    jobs = snap.jobs
+    rows = [other for other in resizable(snap, leaving) if jobs.cls[other] >= group.cls]
+    floors = _floors(snap, policy, rows) if rows else {}
+    given_up: dict[int, int] = {}
+    for other in sorted(
+        floors, key=lambda other: (-int(jobs.cls[other]), _loss(snap, policy, other, floors[other]), other)
+    ):
+        given_up[other] = floors[other]
+        if len(given_up) > policy.max_victims:
+            return None
+        if _room(snap, trial, policy, group, given_up) is not None:
+            break
+    else:
+        return None
+    for other in reversed(list(given_up)):
+        _spare(snap, trial, policy, group, given_up, other)
+    placement = _room(snap, trial, policy, group, given_up)
+    if placement is None:
+        return None
+    name = jobs.id_of(row)
+    return Room(placement, tuple(_shrunk(snap, other, kept, name) for other, kept in given_up.items()))
+
+
+def _floors(snap: Snapshot, policy: Policy, rows: list[int]) -> dict[int, int]:
+    """The fewest workers that each job can do with: its least, or what its deadline needs. Only of those with more."""
+    w, unit = workers(snap, policy, rows)
+    share, floors = sizing.shares(w), dict[int, int]()
+    for index, row in enumerate(rows):
+        least = snap.jobs.job(row).roles[0].least
+        if share[index] >= 0:
+            least = max(least, int(w.sizes[index, share[index]]) // max(int(unit[index]), 1))
+        if least < len(snap.jobs.placement[row]):
+            floors[row] = least
+    return floors
+
+
+def _loss(snap: Snapshot, policy: Policy, row: int, floor: int) -> float:
+    """Speed lost per worker given up, as a share of the speed of a full set."""
+    full, held = snap.jobs.job(row).tasks, len(snap.jobs.placement[row])
+    scaling = policy.elastic.scaling
+    return ((held / full) ** scaling - (floor / full) ** scaling) / (held - floor)
+
+
+def _spare(snap: Snapshot, trial: Trial, policy: Policy, group: Group, given_up: dict[int, int], other: int) -> None:
+    """Let a job keep as many workers as it can; all of them, and it is left out."""
+    low, high = given_up[other], len(snap.jobs.placement[other])
+    while low < high:
+        middle = (low + high + 1) // 2
+        if _room(snap, trial, policy, group, {**given_up, other: middle}) is None:
+            high = middle - 1
+        else:
+            low = middle
+    if low == len(snap.jobs.placement[other]):
+        del given_up[other]
+    else:
+        given_up[other] = low
+
+
+def _room(snap: Snapshot, trial: Trial, policy: Policy, group: Group, kept: Mapping[int, int]) -> Placement | None:
+    """Where the least start fits, within its limits, when these jobs keep so many workers; the trial is as before."""
+    mark = trial.mark()
+    for row, count in kept.items():
+        _leave(snap, trial, row, _dropped(snap, row, count))
+    over = over_limit(snap, trial, group.queue, group.shape.least_sums)
+    outcome = None if over else place(snap, trial, policy, group.shape, least=True)
+    trial.rollback(mark)
+    return outcome.placement if isinstance(outcome, Fitted) else None
+
+
+def _leave(snap: Snapshot, trial: Trial, row: int, tasks: Sequence[TaskPlacement]) -> None:
+    """Give the room of some tasks of a live job back to the trial."""
+    job = snap.jobs.job(row)
+    for task in tasks:
+        flat = tuple(-need for need in task_need(job, task))
+        trial.take(snap.nodes.row_of[task.node], flat, task.devices, -task.gpu_milli)
+    trial.charge(int(snap.jobs.queue[row]), tuple(-amount for amount in placed_sums(job, tuple(tasks))))
+
+
+def _kept(snap: Snapshot, row: int, count: int) -> list[TaskPlacement]:
+    """The tasks that stay: those on the nodes with most of the job's, so that whole nodes become free."""
+    placement = snap.jobs.placement[row]
+    on_node = Counter(task.node for task in placement)
+    order = sorted(range(len(placement)), key=lambda at: (-on_node[placement[at].node], placement[at].node, at))
+    return [placement[at] for at in sorted(order[:count])]
+
+
+def _dropped(snap: Snapshot, row: int, count: int) -> list[TaskPlacement]:
+    kept = {task.rank for task in _kept(snap, row, count)}
+    return [task for task in snap.jobs.placement[row] if task.rank not in kept]
+
+
+def _shrunk(snap: Snapshot, row: int, count: int, by: JobId) -> Resize:
+    before = len(snap.jobs.placement[row])
+    return Resize(row, _ranked(_kept(snap, row, count)), Shrunk(before, count, by), (row,))
+
+
+def _ranked(tasks: Iterable[TaskPlacement]) -> Placement:
+    return tuple(replace(task, rank=rank) for rank, task in enumerate(tasks))
+
+
+# -- growing ----------------------------------------------------------------------------------------------------------
+
+
+def grow(snap: Snapshot, trial: Trial, policy: Policy, leaving: set[int], *, idle: bool) -> list[Resize]:
+    """Running jobs that get more workers, and those that make room where a deadline needs it; the trial is as before.
+
+    Not ``idle``: somebody waits for room, and only deadlines count.
+    """
+    jobs = snap.jobs
+    rows = [row for row in resizable(snap, leaving) if jobs.started_at[row] > 0]
+    found: list[Resize] = []
+    for on_gpus in (True, False):
+        some = [row for row in rows if (jobs.sums[row, 2] > 0) == on_gpus]
+        if some and any(len(jobs.placement[row]) < jobs.job(row).tasks for row in some):
+            found += _grow(snap, trial, policy, some, idle=idle)
+    return found
+
+
+def _grow(snap: Snapshot, trial: Trial, policy: Policy, rows: list[int], *, idle: bool) -> list[Resize]:
+    w, unit = workers(snap, policy, rows)
+    if not idle:
+        w = w._replace(fixed=np.ones_like(w.fixed))
+    able, on_gpus = snap.nodes.placeable[: snap.nodes.height], bool(snap.jobs.sums[rows[0], 2] > 0)
+    free = trial.gpu_free[able] if on_gpus else trial.free[able, CPU]
+    capacity = int(np.maximum(free, 0).sum()) + int(w.held.sum())
+    given = elastic.allocate(w, capacity, float(MINUTE), margin=policy.elastic.margin)
+    counts = given.given // np.maximum(unit, 1)
+    change = {row: int(count) for row, count in zip(rows, counts, strict=True) if count}
+    return _place(snap, trial, policy, change, {row for row, ok in zip(rows, given.saved, strict=True) if ok})
+
+
+def _place(snap: Snapshot, trial: Trial, policy: Policy, counts: Mapping[int, int], saved: set[int]) -> list[Resize]:
+    """Find room for every job that is to grow, its deadline or not, by what those that are to shrink give up."""
+    mark, placement = trial.mark(), snap.jobs.placement
+    fewer = {row: count for row, count in counts.items() if count < len(placement[row])}
+    for row, count in fewer.items():
+        _leave(snap, trial, row, _dropped(snap, row, count))
+    grown: list[Resize] = []
+    for row, count in sorted(counts.items(), key=lambda item: (item[0] not in saved, item[0])):
+        if count > len(placement[row]):
+            found = _larger(snap, trial, policy, row, count)
+            if found is not None:
+                grown.append(_grown(snap, policy, row, found, fewer))
+    trial.rollback(mark)
+    for_whom = {other: snap.jobs.id_of(resize.row) for resize in reversed(grown) for other in resize.after[1:]}
+    return [_shrunk(snap, row, fewer[row], by) for row, by in sorted(for_whom.items())] + grown
+
+
+def _larger(snap: Snapshot, trial: Trial, policy: Policy, row: int, count: int) -> Placement | None:
+    """Room for a job with as many workers as fit, at most ``count`` and more than it has, taken off the trial."""
+    jobs, now = snap.jobs, snap.jobs.placement[row]
+    shape = snap.groups.group(int(jobs.group[row])).shape
+    request = shape.roles[0][0]
+    here = _same_executor(snap, now)
+    mark = trial.mark()
+    _leave(snap, trial, row, now)
+    for some in range(count, len(now), -1):
+        exact = replace(shape, roles=((request, some, some),))
+        if over_limit(snap, trial, int(jobs.queue[row]), exact.sums) is None:
+            outcome = place(snap, trial, policy, exact, only=here)
+            if isinstance(outcome, Fitted):
+                trial.charge(int(jobs.queue[row]), placed_sums(jobs.job(row), outcome.placement))
+                return outcome.placement
+    trial.rollback(mark)
+    return None
+
+
+def _same_executor(snap: Snapshot, placement: Placement) -> Bools:
+    column = snap.nodes.executor[: snap.nodes.height]
+    return column == column[snap.nodes.row_of[placement[0].node]]
+
+
+def _grown(snap: Snapshot, policy: Policy, row: int, placement: Placement, fewer: Mapping[int, int]) -> Resize:
+    w, unit = workers(snap, policy, [row])
+    before, after = len(snap.jobs.placement[row]), len(placement)
+    full, scaling = snap.jobs.job(row).tasks, policy.elastic.scaling
+    need = float(w.need[0])
+    saves = need / (before / full) ** scaling - need / (after / full) ** scaling - policy.elastic.restart
+    share = int(sizing.shares(w)[0])
+    needed = share >= 0 and int(w.sizes[0, share]) > before * int(unit[0])
+    nodes = {task.node for task in placement}
+    after_whom = [other for other, count in fewer.items() if nodes & {t.node for t in _dropped(snap, other, count)}]
+    return Resize(
+        row, placement, Grown(before, after, "deadline" if needed else "idle", max(round(saves), 0)), (row, *after_whom)
+    )  # fmt: skip
