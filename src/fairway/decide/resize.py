@@ -60,8 +60,8 @@ def _keeps(snap: Snapshot, row: int) -> bool:
 
 
 def workers(snap: Snapshot, policy: Policy, rows: Sequence[int]) -> tuple[Workers, Ints]:
-    """What sizing has to know of live jobs, in milliseconds. Sizes count in milli-GPUs, or in milli-cores for jobs without
-    GPUs; also (R,) how many of those a worker takes."""
+    """What sizing has to know of live jobs, in milliseconds. Sizes count in milli-GPUs, or in milli-cores for jobs
+    without GPUs; also (R,) how many of those a worker takes."""
     jobs, at, wants = snap.jobs, np.array(rows, np.int64), policy.elastic
     curves = [_sizes(snap, row) for row in rows]
     steps = np.array([len(sizes) for sizes in curves], np.int64)
@@ -73,7 +73,7 @@ def workers(snap: Snapshot, policy: Policy, rows: Sequence[int]) -> tuple[Worker
     now = (held / full) ** wants.scaling
     span = forecast.running(snap.history, jobs, at, snap.now)
     known = span.known & (jobs.deadline[at] < NO_LIMIT)
-    unit = np.where(jobs.sums[at, 2] > 0, jobs.sums[at, 2], jobs.sums[at, 0]) // np.maximum(held, 1)
+    unit: Ints = np.where(jobs.sums[at, 2] > 0, jobs.sums[at, 2], jobs.sums[at, 0]) // np.maximum(held, 1)
     began = np.where(jobs.started_at[at] > 0, jobs.started_at[at], snap.now)
     return Workers(
         sizes * unit[:, None],

@@ -15,8 +15,9 @@ A scenario is a text file of blocks. The first sets the scene, one thing to a li
 
 What a job asks for: ``8`` devices, ``0.5`` of one, ``4x8`` a gang of four tasks of 8, ``2..4x8`` one that may shrink to
 two (and with ``checkpoints`` grow and shrink while it runs); ``cpu= memory= gpumem= disk= net=`` per task,
-``type=H100,A100:0.5`` with speeds; ``ps:1x0/cpu=4`` is a role of its own; ``user= estimate=`` are the job's. ``on n1*2 n2`` puts two tasks on n1 and one on n2. After ``# plan`` stand
-the actions that are right, in order, then perhaps ``# then`` or ``# after 5m`` and what happens next: ``start JOB``,
+``type=H100,A100:0.5`` with speeds; ``ps:1x0/cpu=4`` is a role of its own; ``user= estimate=`` are the job's. ``on n1*2
+n2`` puts two tasks on n1 and one on n2. After ``# plan`` stand the actions that are right, in order, then perhaps
+``# then`` or ``# after 5m`` and what happens next: ``start JOB``,
 ``end JOB OUTCOME`` (succeeded, failed, killed, yielded, unstarted, lost; ``JOB@1`` is an attempt that is not the
 newest), ``cancel``, ``cordon``, ``uncordon``, ``lose``, ``checkpoint``, ``keep`` and ``let`` (a person holds and
 releases a job), ``service NAME replicas=2 ...``, and all of the first block. ``why JOB`` adds a line to the end of the
