@@ -57,7 +57,8 @@ class Cycle:
 
 def decide(snap: Snapshot, policy: Policy, disciplines: order.Disciplines = order.TABLE) -> Plan:
     """What to do now. Pure: the same snapshot and policy give the same plan, in every process."""
-    if not (snap.groups.ready or snap.held or snap.overdue or snap.tidy_due or np.count_nonzero(snap.groups.shapes.elastic)):
+    elastic = np.count_nonzero(snap.groups.shapes.elastic) > 0
+    if not (snap.groups.ready or snap.held or snap.overdue or snap.tidy_due or elastic):
         return Plan()
     cycle = Cycle(snap, Trial(snap), policy, disciplines)
     for stage in STAGES:
@@ -197,7 +198,7 @@ def move_work(cycle: Cycle) -> None:
 
 def grow(cycle: Cycle) -> None:
     """Elastic jobs get what nobody waits for, and what their deadlines need."""
-    if not cycle.policy.elastic.grow or not cycle.snap.groups.shapes.elastic.any():
+    if not cycle.policy.elastic.grow or not np.count_nonzero(cycle.snap.groups.shapes.elastic):
         return
     groups, leaving = cycle.snap.groups, len(cycle.settled())
     waiting = int(groups.pending[: groups.height][~groups.limited[: groups.height]].sum())

@@ -251,22 +251,13 @@ def _ruled(state: ClusterState, fact: f.Ruled) -> None:
             _RULE[type(action)](state, action)
     if fact.plan.tried:
         state.groups.settle()
-    if any(isinstance(action, Start) and _may_shrink(state, action) for action in fact.plan.actions):
-        # Whoever was refused may have room when it shrinks.
-        state.groups.wake(np.ones(state.groups.height, np.bool_))
+    if any(isinstance(action, Start) and state.jobs.may_shrink(action) for action in fact.plan.actions):
+        state.groups.wake(np.ones(state.groups.height, np.bool_))  # whoever was refused may have room when it does
     for action in later:  # whom they put in line again has not been tried
         _RULE[type(action)](state, action)
     if fact.plan.tried:
         watch(state)
         foresee(state)
-
-
-def _may_shrink(state: ClusterState, action: Start) -> bool:
-    """Whether this starts a job that could give some of its tasks up again."""
-    job = state.jobs.job(state.jobs.row_of[action.attempt.job])
-    return (
-        len(action.placement) > 1 and job.checkpoints and len(action.placement) > sum(role.least for role in job.roles)
-    )
 
 
 def _start(state: ClusterState, action: Start) -> None:

@@ -6,7 +6,7 @@ from fairway.model.facts import AttemptEnded
 from fairway.model.ids import AttemptId, JobId, NodeId
 from fairway.model.job import Job
 from fairway.model.phases import Cause, JobPhase
-from fairway.model.plan import Hold, Placement, TaskPlacement
+from fairway.model.plan import Hold, Placement, Start, TaskPlacement
 from fairway.model.reasons import Refusal, StopReason
 from fairway.state.columns import Bools, Floats, Ints, Table
 from fairway.state.tables import CPU, MEMORY, NO_LIMIT, SUMS
@@ -157,6 +157,11 @@ class JobTable(Table[JobId]):
     def phase_of(self, row: int) -> JobPhase:
         """The phase as a name."""
         return PHASES[int(self.phase[row])]
+
+    def may_shrink(self, start: Start) -> bool:
+        """Whether a job that is started so could give some of its tasks up again."""
+        job = self.job(self.row_of[start.attempt.job])
+        return len(start.placement) > 1 and job.checkpoints and len(start.placement) > sum(r.least for r in job.roles)
 
     def attempt_id(self, row: int) -> AttemptId:
         """The newest attempt."""

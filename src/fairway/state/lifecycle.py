@@ -138,8 +138,8 @@ def end_attempt(state: ClusterState, row: int, fact: AttemptEnded) -> None:
     stop = jobs.stop[row]
     jobs.stop[row] = None
     wanted = stop[0] if stop else None
-    if outcome.cause is not Cause.MOVED or jobs.kept_by[row] is not None:
-        drop_hold(state, row)  # it does not move, after all
+    if outcome.cause not in (Cause.MOVED, Cause.RESIZED) or jobs.kept_by[row] is not None:
+        drop_hold(state, row)  # it does not go on there, after all
     if job.service is not None and wanted not in (Cause.CANCELLED, Cause.SUCCEEDED):
         _restart_replica(state, row, outcome)
     elif outcome.cause is Cause.SUCCEEDED or wanted == Cause.SUCCEEDED:
