@@ -100,7 +100,7 @@ def test_inside_a_queue_the_key_decides(line: tuple[Job, ...], name: Any, waited
     snap, policy, rows = in_line(line, (name, name, name), Ordering(), waited)
     seen = order.standing(snap, policy, np.arange(len(line)))
     keys = order.TABLE[name].key(seen)
-    latest = order.latest_start(snap, policy.order, seen)
+    latest = order.latest_start(snap, seen)
 
     def place(row: int) -> tuple[Any, ...]:
         priority = line[row].priority

@@ -13,7 +13,7 @@ from fairway.model.phases import Cause, JobPhase, Reach
 from fairway.model.queue import Queue
 from fairway.model.resources import WHOLE, Amount, Request
 from fairway.model.service import Service
-from fairway.model.time import Instant
+from fairway.model.time import Duration, Instant
 from fairway.state.cluster import ClusterState
 from tests.engine.small_world import NODES, SmallWorld, Unruly, job, looped
 
@@ -210,3 +210,28 @@ def test_readers_in_other_threads_see_whole_values_while_the_loop_runs() -> None
         reader.join()
     assert wrong == []
     assert seen, "nobody read anything"
+
+
+def test_a_job_that_can_no_longer_meet_its_deadline_says_by_how_much() -> None:
+    hour = 3_600_000
+    blocker, wide = (Role(request=Request(gpus=count)) for count in (2, 1_000))
+    loop, model = played(
+        f.JobSubmitted(job("runs", roles=(blocker,), estimate=Duration(hour), deadline=Instant(1_000 + hour))),
+        f.JobSubmitted(job("waits", roles=(wide,), estimate=Duration(2 * hour), deadline=Instant(1_000 + 3 * hour))),
+        f.JobSubmitted(job("calm", roles=(wide,))),
+    )
+    turn(loop, 2_000)
+
+    def late(name: str, now: int) -> int:
+        told = model.job(JobId(name))
+        assert told is not None
+        return told.late_at(now)
+
+    assert [late(name, 2_000) for name in ("runs", "waits", "calm")] == [0, 0, 0]
+    assert [late(name, 1_000 + hour) for name in ("runs", "waits", "calm")] == [0, 0, 0]
+    assert late("waits", 1_000 + hour + 5) == 5
+    turn(loop, 1_000 + hour // 2, f.Progressed(AttemptId(JobId("runs"), 1), 1, 4))
+    assert late("runs", 1_000 + hour // 2) == hour
+    loop.world.end(AttemptId(JobId("runs"), 1), DONE)
+    turn(loop, 9 * hour)
+    assert late("runs", 9 * hour) == 0

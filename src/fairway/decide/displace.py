@@ -127,7 +127,7 @@ class _Ranks:
         self.waits: Bools = np.arange(len(self.rows)) >= len(running)
         self.seen = order.standing(snap, policy, self.rows)
         self.key: Floats = self.discipline.key(self.seen)
-        latest = order.latest_start(snap, policy.order, self.seen)
+        latest = order.latest_start(snap, self.seen)
         self.until: Ints = np.where(latest < NO_LIMIT, NEVER, jobs.placed_at[self.rows] + policy.order.least_run)
         """When a running job may be stopped; NEVER while its deadline is at stake or it would have to begin again."""
         self.until[: len(running)][[not _keeps_its_work(snap, row) for row in running]] = NEVER

@@ -18,6 +18,7 @@ from fairway.model.queue import DISCIPLINES, TAKE_TURNS
 from fairway.model.resources import WHOLE
 from fairway.model.time import SECOND
 from fairway.state.columns import Bools, Floats, Ints
+from fairway.state.jobs import JobTable
 from fairway.state.snapshot import Snapshot
 from fairway.state.tables import NO_LIMIT
 
@@ -182,13 +183,18 @@ def aged(snap: Snapshot, order: Ordering, rows: Ints) -> Ints:
     return np.where(cls > PriorityClass.HIGH, np.maximum(cls - waited, PriorityClass.HIGH), cls)
 
 
-def latest_start(snap: Snapshot, order: Ordering, jobs: Standing) -> Ints:
-    """(P,) when each job must start, or go on, to meet its deadline: ``now`` plus its slack. ``NO_LIMIT`` for jobs
-    without a deadline and for those that can no longer meet it, which must not starve the others."""
-    deadline = snap.jobs.deadline[jobs.rows]
-    known = (snap.jobs.estimate[jobs.rows] > 0) | (snap.jobs.step[jobs.rows] > 0)
-    start = deadline - np.where(known, jobs.remaining, 0.0).astype(np.int64)
-    return np.where((deadline < NO_LIMIT) & (start >= snap.now), start, NO_LIMIT)
+def must_run(table: JobTable, jobs: Standing) -> Ints:
+    """(P,) when each job must run, from then on without a break, to meet its deadline; ``NO_LIMIT`` and more without
+    one. A job of whose run time nothing is known is given all the time there is."""
+    known = (table.estimate[jobs.rows] > 0) | (table.step[jobs.rows] > 0)
+    return table.deadline[jobs.rows] - np.where(known, jobs.remaining, 0.0).astype(np.int64)
+
+
+def latest_start(snap: Snapshot, jobs: Standing) -> Ints:
+    """(P,) ``now`` plus the slack of each job: when it must run. ``NO_LIMIT`` for jobs without a deadline and for those
+    that can no longer meet it, which must not starve the others."""
+    start = must_run(snap.jobs, jobs)
+    return np.where((snap.jobs.deadline[jobs.rows] < NO_LIMIT) & (start >= snap.now), start, NO_LIMIT)
 
 
 def in_order(snap: Snapshot, policy: Policy, rows: Ints, disciplines: Disciplines = TABLE) -> Ints:
@@ -205,7 +211,7 @@ def in_order(snap: Snapshot, policy: Policy, rows: Ints, disciplines: Discipline
     if plain and not np.count_nonzero(jobs.deadline[rows] < NO_LIMIT):
         return rows[np.lexsort((ordinal, number, cls))]
     seen = standing(snap, policy, rows)
-    latest = latest_start(snap, order, seen)
+    latest = latest_start(snap, seen)
     line = np.lexsort((ordinal, latest, number, cls))
     if plain:
         return rows[line]

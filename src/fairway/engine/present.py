@@ -1,5 +1,8 @@
 """The published status of one job, node or queue, made from the tables: pure functions, one row in, one value out."""
 
+import numpy as np
+
+from fairway.decide import order
 from fairway.engine.status import JobStatus, NodeStatus, ServiceStatus
 from fairway.engine.story import awaiting
 from fairway.model.ids import NodeId
@@ -13,6 +16,7 @@ from fairway.model.time import Instant
 from fairway.state.cluster import ClusterState, EndedJob
 from fairway.state.columns import Ints
 from fairway.state.groups import shape_of
+from fairway.state.snapshot import snapshot
 from fairway.state.tables import NO_LIMIT
 
 
@@ -61,7 +65,17 @@ def live_status(state: ClusterState, row: int, now: Instant) -> JobStatus:
         array=array_name(job),
         service=job.service,
         virtual=_virtual(state, placement),
+        latest_start=_latest_start(state, row),
     )
+
+
+def _latest_start(state: ClusterState, row: int) -> Instant | None:
+    """When a job must run to meet its deadline; None without one."""
+    deadline = state.jobs.job(row).deadline
+    if deadline is None:
+        return None
+    seen = order.standing(snapshot(state), state.policy, np.array([row], np.int64))
+    return Instant(int(order.must_run(state.jobs, seen)[0]))
 
 
 def _until(state: ClusterState, row: int, phase: JobPhase) -> Instant | None:

@@ -68,6 +68,8 @@ class JobStatus:
     service: ServiceId | None = None
     virtual: bool = False
     """Whether it runs on devices that are declared rather than found."""
+    latest_start: Instant | None = None
+    """With a deadline: when it has to run, from then on without a break, to meet it, as far as is known."""
 
     @property
     def wait_ms(self) -> int:
@@ -83,6 +85,12 @@ class JobStatus:
         """From submission to its first start, or to its end or ``now`` where it never started."""
         until = self.first_started or self.ended or now
         return max(until - self.submitted, 0)
+
+    def late_at(self, now: int) -> int:
+        """By how much it will miss its deadline at the least; 0 while it can meet it, and when it has ended."""
+        if self.latest_start is None or self.phase.ended:
+            return 0
+        return max((self.as_of if self.phase.live else now) - self.latest_start, 0)
 
     def run_at(self, now: int) -> int:
         """How long its newest attempt has run, or ran."""

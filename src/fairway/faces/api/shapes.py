@@ -43,6 +43,7 @@ def job(status: JobStatus, now: Instant) -> Shape:
         "started_ms": status.started,
         "ended_ms": status.ended,
         "deadline_ms": status.deadline,
+        "late_ms": status.late_at(now),
         "checkpoint_ms": status.checkpoint_at,
         "wait_ms": status.wait_at(now),
         "run_ms": status.run_at(now),

@@ -100,6 +100,12 @@ def why(job: dict[str, Any]) -> str:
     return job["reason"]
 
 
+def late(job: dict[str, Any]) -> str:
+    """That a job can no longer meet its deadline, and by how much it will miss it."""
+    behind = job.get("late_ms", 0)
+    return f"can no longer meet its deadline: at least {span(behind)} late" if behind else ""
+
+
 def ending(job: dict[str, Any]) -> str:
     """How a job ended, in words."""
     how = ""
@@ -139,6 +145,7 @@ def show(
         ("directory", spec["workdir"] if spec else ""),
         ("submitted", _when(found["submitted_ms"], now)),
         ("deadline", _when(found["deadline_ms"], now)),
+        ("", late(found)),
         ("waited", span(found["wait_ms"])),
         ("started", _when(found["started_ms"], now)),
         ("ran", span(found["run_ms"]) if found["run_ms"] else ""),
@@ -228,9 +235,8 @@ def print_explanation(found: dict[str, Any]) -> None:
     out.print(f"[bold]{status['id']}[/] {verb}[{PHASE_STYLE.get(phase) or 'default'}]{phase}[/]", end="")
     out.print(styled(f": {text}" if text else "", ""))
     out.print(styled(f"  needs {status['request']}, priority {status['priority']}, queue {status['queue']}", "dim"))
-    help_text = _helps(found)
-    if help_text:
-        out.print(styled(f"  {help_text}", ""))
+    for line in filter(None, (late(status), _helps(found))):
+        out.print(styled(f"  {line}", ""))
     for line in found["story"]:
         out.print(styled(f"  {time.strftime('%H:%M:%S', time.localtime(line['at_ms'] / 1000))}", "dim"), end="  ")
         out.print(styled(line["what"], ""))
