@@ -4,12 +4,14 @@ from fairway.model.facts import CancelAsked, NodeCordoned, NodeGone, QueueSet
 from fairway.model.ids import JobId, NodeId
 from fairway.model.job import PriorityClass, Role
 from fairway.model.phases import JobPhase
+from fairway.model.policy import Policy, Preemption
+from fairway.model.time import Duration
 from fairway.testing.builders import Rehearsal, a_job, a_node, a_queue, a_request, submitted
 
 
 def full(gpus: int = 8, cls: PriorityClass = PriorityClass.LOW, queue: str = "") -> Rehearsal:
     """One node of 8 devices with one running job on it."""
-    it = Rehearsal()
+    it = Rehearsal(policy=Policy(preemption=Preemption(protect=Duration(0))))
     it.nodes(a_node("n1", 8))
     it.tell(submitted(a_job("low", a_request(gpus), cls=cls, queue=queue)))
     it.decide()

@@ -13,17 +13,19 @@ from fairway.model.facts import (
 from fairway.model.ids import AttemptId, JobId, NodeId, QueueId, ServiceId
 from fairway.model.job import PriorityClass, Retry
 from fairway.model.phases import Cause, JobPhase
+from fairway.model.policy import Policy, Preemption
 from fairway.model.resources import Request
 from fairway.model.service import Service
 from fairway.model.time import Duration
 from fairway.testing.builders import EXECUTOR, Rehearsal, a_job, a_node, a_request, submitted
 
+NOBODY_IS_PROTECTED = Policy(preemption=Preemption(protect=Duration(0)))
 SUCCESS = Outcome(Cause.SUCCEEDED, 0)
 
 
 def yielded_halfway() -> tuple[Rehearsal, AttemptEnded]:
     """A victim that stopped with exit 0 at step 5 of 10, as it was asked to; and the message that said so."""
-    it = Rehearsal()
+    it = Rehearsal(policy=NOBODY_IS_PROTECTED)
     it.nodes(a_node("n1", 8))
     it.tell(submitted(a_job("low", a_request(8), cls=PriorityClass.LOW)))
     it.decide()
@@ -182,7 +184,7 @@ def test_a_start_that_is_heard_after_the_end_is_to_be_stopped_until_its_executor
 
 
 def test_a_yield_whose_word_was_lost_with_its_node_is_no_success_either() -> None:
-    it = Rehearsal()
+    it = Rehearsal(policy=NOBODY_IS_PROTECTED)
     it.nodes(a_node("n1", 8))
     it.tell(submitted(a_job("low", a_request(8), cls=PriorityClass.LOW)))
     it.decide()
@@ -217,3 +219,41 @@ def test_a_job_that_was_cancelled_at_its_executor_is_cancelled() -> None:
     it.start("j")
     it.end("j", Cause.CANCELLED)
     assert it.phase("j") is JobPhase.CANCELLED
+
+
+def test_a_start_that_comes_to_nothing_is_not_tried_again_at_once() -> None:
+    """The executor does not know the node any more, and nobody has said so."""
+    it = Rehearsal()
+    it.nodes(a_node("n1", 8))
+    it.tell(submitted(a_job("j", a_request(8), retry=Retry(backoff=Duration(7000)))))
+    it.decide()
+    it.end("j", Cause.NODE_LOST)
+    assert it.phase("j") is JobPhase.WAITING
+    assert "came to nothing" in str(it.why("j"))
+    it.tell(after=6999)
+    assert not it.decide().actions
+    it.tell(after=1)
+    it.decide()
+    assert it.phase("j") is JobPhase.STARTING
+    it.prove()
+
+
+def test_a_start_on_a_node_that_is_gone_is_tried_elsewhere_at_once() -> None:
+    it = Rehearsal()
+    it.nodes(a_node("n1", 8))
+    it.tell(submitted(a_job("j", a_request(8))))
+    it.decide()
+    it.nodes(a_node("n2", 8))
+    it.tell(NodeGone(NodeId("n1")))
+    it.decide()
+    assert it.where("j") == ("n2",)
+
+
+def test_a_replica_whose_start_comes_to_nothing_is_not_tried_again_at_once() -> None:
+    it = Rehearsal()
+    it.nodes(a_node("n1", 8))
+    it.tell(ServiceSet(Service(ServiceId("s"), QueueId(""), replicas=1, request=Request(gpus=1))))
+    (name,) = it.state.replicas[ServiceId("s")]
+    it.decide()
+    it.end(name, Cause.NODE_LOST)
+    assert it.phase(name) is JobPhase.WAITING

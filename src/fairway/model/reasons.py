@@ -123,6 +123,8 @@ class WaitingUntil:
     def __str__(self) -> str:
         if self.why == "not_before":
             return "waiting for its start time"
+        if not self.failures:
+            return "backing off after a start that came to nothing"
         return f"backing off after failure {self.failures}"
 
 

@@ -196,12 +196,15 @@ def _inventory(state: ClusterState, fact: f.Inventory) -> None:
     if fact.seq <= state.inventory_seq.get(fact.executor, -1):
         return
     state.inventory_seq[fact.executor] = fact.seq
+    nodes = state.nodes
     for node in fact.nodes:
-        _node_seen(state, f.NodeSeen(node))
+        row = nodes.row_of.get(node.id)
+        if row is None or nodes.spec[row] != node or nodes.reach[row] is not Reach.UP:
+            _node_seen(state, f.NodeSeen(node))
     listed = {node.id for node in fact.nodes}
     for row in _nodes_of(state, fact.executor):
-        if state.nodes.id_of(row) not in listed:
-            _node_gone(state, f.NodeGone(state.nodes.id_of(row)))
+        if nodes.id_of(row) not in listed:
+            _node_gone(state, f.NodeGone(nodes.id_of(row)))
     seen: set[AttemptId] = set()
     for observed in fact.attempts:
         seen.add(observed.attempt)
@@ -220,7 +223,8 @@ def _write_off_missing(state: ClusterState, fact: f.Inventory, seen: set[Attempt
     """An attempt that its executor had confirmed before this inventory, and no longer lists, is lost."""
     missing: dict[JobId, None] = {}
     for node in _nodes_of(state, fact.executor):
-        missing.update(state.nodes.attempts[node])
+        if state.nodes.attempts[node]:
+            missing.update(state.nodes.attempts[node])
     for job in _in_line_order(state, missing):
         row = state.jobs.row_of[job]
         attempt = state.jobs.attempt_id(row)
@@ -234,8 +238,9 @@ def _in_line_order(state: ClusterState, jobs: Iterable[JobId]) -> list[JobId]:
 
 
 def _nodes_of(state: ClusterState, executor: ExecutorId) -> list[int]:
-    code = state.nodes.executors.get(executor, -1)
-    return [row for row in state.nodes.rows() if state.nodes.executor[row] == code]
+    nodes = state.nodes
+    rows: list[int] = np.flatnonzero(nodes.executor[: nodes.height] == nodes.executors.get(executor, -1)).tolist()
+    return [row for row in rows if nodes.ids[row] is not None]
 
 
 def _epoch_began(state: ClusterState, fact: f.EpochBegan) -> None:

@@ -295,7 +295,7 @@ class GroupTable:
             return
         there = np.zeros(queues.height + 1, np.bool_)  # the last is nobody's: where a path is shorter than the longest
         there[list(rows)] = True
-        below: Bools = there[queues.path].any(axis=1)
+        below: Bools = np.any(there[queues.path], axis=1)
         self.wake(below[self.queue[: self.height]])
 
     def wake_one(self, row: int) -> None:

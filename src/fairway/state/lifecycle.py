@@ -133,6 +133,8 @@ def end_attempt(state: ClusterState, row: int, fact: AttemptEnded) -> None:
     """The live attempt is over: free its room, then finish the job, queue it again, or let it back off."""
     jobs, job = state.jobs, state.jobs.job(row)
     outcome = _judge(state, row, fact.outcome)
+    if _came_to_nothing(state, row, outcome):
+        jobs.release_at[row] = later(state.now, job.retry.backoff)
     _record(state, row, fact, outcome)
     _free_room(state, row)
     stop = jobs.stop[row]
@@ -157,6 +159,15 @@ def end_attempt(state: ClusterState, row: int, fact: AttemptEnded) -> None:
                 jobs.reason[row] = Yielding(stop[1].by, stop[1].priority)
         jobs.queued_at[row] = state.now
         advance(state, row)
+
+
+def _came_to_nothing(state: ClusterState, row: int, outcome: Outcome) -> bool:
+    """Whether an attempt never began, on nodes that are still believed to be there: tried again at once, it would most
+    likely go to the same nodes, again and again until somebody says that they are gone."""
+    jobs = state.jobs
+    if outcome.cause is not Cause.NODE_LOST or jobs.started_at[row] or jobs.stop[row] is not None:
+        return False
+    return all(state.nodes.reach[state.nodes.row_of[task.node]] is Reach.UP for task in jobs.placement[row])
 
 
 def _judge(state: ClusterState, row: int, outcome: Outcome) -> Outcome:
