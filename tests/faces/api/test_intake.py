@@ -12,6 +12,7 @@ from fairway.adapters.stores.projection import Projection
 from fairway.adapters.stores.queries import Queries
 from fairway.adapters.stores.sqlite import SqliteStore
 from fairway.engine.readmodel import ReadModel
+from fairway.faces.api import shapes
 from fairway.faces.api.intake import Applied, Intake, QueueFull, Wish
 from fairway.faces.api.present import Present
 from fairway.faces.errors import errors_of
@@ -21,6 +22,7 @@ from fairway.faces.manifests.read import manifests_from
 from fairway.model.errors import Conflict, FairwayError, NotFound, Refused
 from fairway.model.facts import CancelAsked, Facts, NodeSeen
 from fairway.model.ids import JobId
+from fairway.model.node import Topology
 from fairway.model.time import Instant
 from fairway.state.apply import apply
 from fairway.state.cluster import ClusterState
@@ -146,6 +148,7 @@ def test_a_batch_fills_a_queue_by_itself(desk: Desk) -> None:
         ({"gpus": 1, "accelerators": ["B200"]}, "(short of B200)"),
         ({"cpu": 65}, "(short of CPU)"),
         ({"gpu_memory": "81Gi"}, "never fits"),
+        ({"cpu": 1, "disk": "1Gi"}, "(short of disk)"),
     ],
 )
 def test_what_can_never_run_is_refused_unless_it_is_wanted(desk: Desk, request_: dict[str, Any], says: str) -> None:
@@ -168,6 +171,26 @@ def test_what_looks_like_a_mistake_is_refused_by_its_rule_unless_it_is_meant(des
     desk.apply({"kind": "Policy", "admission": {"off": ["gpus_without_cpu"]}})
     desk.read_inbox()
     assert desk.apply(odd)[0].warning == ""
+
+
+def test_a_node_says_where_it_stands(desk: Desk) -> None:
+    place = Topology("eu", "eu-1", rack="r7")
+    desk.tell(NodeSeen(a_node("n2", 1, topology=place, labels=(("disk", "nvme"),), taints=("flaky",))))
+    told = shapes.node(desk.model.nodes()[1])
+    assert told["topology"] == {"region": "eu", "zone": "eu-1", "rack": "r7"}
+    assert (told["labels"], told["taints"], told["lifecycle"]) == ({"disk": "nvme"}, ["flaky"], "on_demand")
+
+
+def test_the_constraint_that_no_node_meets_is_named(desk: Desk) -> None:
+    [found] = refused(desk, Refused, {**JOB, "where": {"zones": ["eu-9"]}})
+    assert "never fits" in found
+    assert "it could but for zone eu-9" in found
+    shape = {"cpu": 4, "zone": "eu-9", "labels": {"disk": "nvme"}, "taints": ["team=nlp"]}
+    desk.apply({"kind": "Pool", "name": "p", "shape": shape, "max": 1})
+    desk.read_inbox()
+    [tainted] = refused(desk, Refused, {**JOB, "where": {"zones": ["eu-9"], "labels": {"disk": "nvme"}}})
+    assert "it could but for the taints that it does not tolerate" in tainted
+    assert desk.apply({**JOB, "where": {"zones": ["eu-9"], "tolerates": ["team"]}})[0].warning == ""
 
 
 def test_nodes_that_a_pool_could_bring_count(desk: Desk) -> None:

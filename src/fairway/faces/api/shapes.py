@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Iterable
+from dataclasses import fields
 from typing import Any
 
 from fairway.adapters.stores.views import AttemptRow
@@ -115,7 +116,9 @@ def queue(status: QueueStatus, now: Instant) -> Shape:
 
 
 def node(status: NodeStatus) -> Shape:
-    """A node: what it has and what is free."""
+    """A node: what it has and what is free, where it stands and what it is called."""
+    spec = status.spec
+    stands = ((field.name, getattr(spec.topology, field.name)) for field in fields(spec.topology))
     return {
         "id": status.id,
         "executor": status.executor,
@@ -130,6 +133,10 @@ def node(status: NodeStatus) -> Shape:
         "gpu_type": status.gpu_type,
         "gpu_memory_mib": status.gpu_memory_mib,
         "devices_free": [milli / WHOLE for milli in status.devices_free],
+        "lifecycle": spec.lifecycle.value,
+        "topology": {name: value for name, value in stands if value},
+        "labels": dict(spec.labels),
+        "taints": list(spec.taints),
         "jobs": list(status.jobs),
     }
 
