@@ -73,7 +73,9 @@ def workers(snap: Snapshot, policy: Policy, rows: Sequence[int]) -> tuple[Worker
     now = (held / full) ** wants.scaling
     span = forecast.running(snap.history, jobs, at, snap.now)
     known = span.known & (jobs.deadline[at] < NO_LIMIT)
-    unit: Ints = np.where(jobs.sums[at, 2] > 0, jobs.sums[at, 2], jobs.sums[at, 0]) // np.maximum(held, 1)
+    gpus: Ints = jobs.sums[at, 2]
+    cores: Ints = jobs.sums[at, 0] * (gpus == 0)
+    unit: Ints = (gpus + cores) // np.maximum(held, 1)
     began = np.where(jobs.started_at[at] > 0, jobs.started_at[at], snap.now)
     return Workers(
         sizes * unit[:, None],
