@@ -1,7 +1,9 @@
 """Gavel's two experiments: jobs whose measured throughput differs by accelerator type, in rounds of six minutes.
 
-- ``minimize_makespan.trace``: 100 jobs at once on 8 V100, 16 P100 and 24 K80; when does the last one end;
-- ``msr_seed0_103959.trace``: one virtual cluster's jobs as they came, on the same devices; mean completion time::
+- a trace in which all jobs are there from the start (``minimize_makespan.trace``: 100 jobs, on 8 V100, 16 P100 and 24
+  K80): when does the last one end;
+- a trace of jobs as they came (``msr_seed0_103959.trace``: one virtual cluster's, on the same devices): mean completion
+  time. Of several traces of a kind in the folder, the mean::
 
     python -m bench.hetero --data DIR --json
     python -m bench.hetero --data DIR --throughputs physical_cluster --restart 0
@@ -22,6 +24,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from statistics import fmean
 from time import perf_counter
 from typing import Final
 
@@ -38,7 +41,6 @@ TYPES: Final = ("v100", "p100", "k80")
 ROUND_S: Final = 360.0
 RESTART_S: Final = 20.0
 STATIC: Final = "minimize_makespan.trace"
-CONTINUOUS: Final = "msr_*.trace"
 PUBLISHED: Final = {"gavel": 17.98, "las_het": 19.03, "ftf_het": 19.56, "gandiva": 21.11}
 
 Pick = Callable[[Ints, Fleet, Floats, Floats], Ints]
@@ -184,24 +186,31 @@ ROWS: Final = {
 }
 
 
-def measure(row: Row, static: Work, continuous: Work, count: Ints, restart: float) -> dict[str, float]:
-    """The figures of one row."""
+def measure(
+    row: Row, static: Sequence[Work], continuous: Sequence[Work], count: Ints, restart: float
+) -> dict[str, float]:
+    """The figures of one row: means over the traces of either kind, none of a kind that there is none of."""
     began = perf_counter()
-    first = simulate(static, count, row.static(len(count)), restart, row.events)
-    between = perf_counter()
-    second = simulate(continuous, count, row.continuous(len(count)), restart, row.events)
-    took = second.done - continuous.arrival
-    alone = continuous.steps / second.best
-    return {
-        "makespan_h": round(float(first.done.max()) / 3600, 3),
-        "mean_jct_h": round(float(took.mean()) / 3600, 3),
-        "p99_jct_h": round(float(np.quantile(took, 0.99)) / 3600, 3),
-        "mean_slowdown": round(float((took / alone).mean()), 3),
-        "makespan_mean_jct_h": round(float(first.done.mean()) / 3600, 3),
-        "makespan_moves": first.moves,
-        "moves": second.moves,
-        "decision_ms": round((between - began) / max(1, first.decisions) * 1e3, 3),
-    }
+    first = [simulate(work, count, row.static(len(count)), restart, row.events) for work in static]
+    spent, decided = perf_counter() - began, sum(run.decisions for run in first)
+    second = [simulate(work, count, row.continuous(len(count)), restart, row.events) for work in continuous]
+    figures: dict[str, list[float]] = {}
+
+    def note(name: str, value: float) -> None:
+        figures.setdefault(name, []).append(value)
+
+    for run in first:
+        note("makespan_h", float(run.done.max()) / 3600)
+        note("makespan_mean_jct_h", float(run.done.mean()) / 3600)
+        note("makespan_moves", run.moves)
+        note("decision_ms", spent / max(1, decided) * 1e3)
+    for run in second:
+        took = run.done - run.work.arrival
+        note("mean_jct_h", float(took.mean()) / 3600)
+        note("p99_jct_h", float(np.quantile(took, 0.99)) / 3600)
+        note("mean_slowdown", float((took * run.best / run.work.steps).mean()))
+        note("moves", run.moves)
+    return {name: round(fmean(values), 3) for name, values in figures.items()}
 
 
 def read_speeds(path: Path) -> dict[str, dict[tuple[str, int], float]]:
@@ -254,7 +263,8 @@ def table(policies: dict[str, dict[str, float]]) -> str:
     names = ("makespan_h", "mean_jct_h", "p99_jct_h", "mean_slowdown", "makespan_moves", "decision_ms")
     lines = ["policy".ljust(16) + "".join(name.rjust(16) for name in names)]
     for policy, figures in policies.items():
-        lines.append(policy.ljust(16) + "".join(f"{figures[name]:16.3f}" for name in names))
+        cells = (f"{figures[name]:16.3f}" if name in figures else "-".rjust(16) for name in names)
+        lines.append(policy.ljust(16) + "".join(cells))
     return "\n".join(lines)
 
 
@@ -275,14 +285,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         count = np.array([int(part) for part in options.fleet.split(":")], np.int64)
         speeds = read_speeds(options.data / f"{options.throughputs}_throughputs.json")
-        traces = sorted(options.data.glob(CONTINUOUS))
-        if not traces or len(count) != len(TYPES):
-            raise NotFound(f"no {CONTINUOUS} in {options.data}, or a fleet of other than {len(TYPES)} types", "data")
-        static, continuous = (
-            _first(read_work(path, speeds), options.limit) for path in (options.data / STATIC, traces[0])
-        )
+        paths = sorted(options.data.glob("*.trace"))
+        if not paths or len(count) != len(TYPES):
+            raise NotFound(f"no *.trace in {options.data}, or a fleet of other than {len(TYPES)} types", "data")
+        works = [_first(read_work(path, speeds), options.limit) for path in paths]
+        static = [work for work in works if not work.arrival.any()]
+        continuous = [work for work in works if work.arrival.any()]
         policies = {name: measure(ROWS[name], static, continuous, count, options.restart) for name in names}
-        result = {"policies": policies, "bound_h": round(bound_h(static, count), 3), "published_makespan_h": PUBLISHED}
+        bounds = [bound_h(work, count) for work in static]
+        result = {"policies": policies, "bound_h": round(fmean(bounds), 3) if bounds else None}
+        result["published_makespan_h"] = PUBLISHED
     except FairwayError as error:
         print(f"bench.hetero: {error}", file=sys.stderr)
         return error.exit_code

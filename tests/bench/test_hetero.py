@@ -23,7 +23,7 @@ def data(tmp_path: Path) -> Path:
     static = "".join(f"{job}\tx\tx\t-n\t1\t{steps}\t1\t1\t-1\t0\n" for job, steps in rows)
     (tmp_path / hetero.STATIC).write_text(static)
     (tmp_path / "msr_tiny.trace").write_text(
-        "".join(f"{job}\tx\t-n\t1\t{steps}\t{100 * at}.0\t1\n" for at, (job, steps) in enumerate(rows))
+        "".join(f"{job}\tx\t-n\t1\t{steps}\t{100 * at + 1}.0\t1\n" for at, (job, steps) in enumerate(rows))
     )
     return tmp_path
 
@@ -43,6 +43,15 @@ def test_every_policy_ends_every_job(data: Path, capsys: pytest.CaptureFixture[s
     for figures in report["policies"].values():
         assert figures["mean_slowdown"] >= 1
         assert figures["mean_jct_h"] >= 0.99
+
+
+def test_every_trace_of_the_folder_counts(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ("--data", str(data), "--fleet", "4:0:0", "--restart", "0", "--policies", "fairway", "--limit", "1")
+    (data / "msr_tiny.trace").unlink()
+    only = told(capsys, *arguments)["policies"]["fairway"]
+    assert (only["makespan_h"], "mean_jct_h" in only) == (1.0, False)
+    (data / "twice.trace").write_text("a\tx\tx\t-n\t1\t108000\t1\t1\t-1\t0\n")
+    assert told(capsys, *arguments)["policies"]["fairway"]["makespan_h"] == 2.0, "the mean of one hour and three"
 
 
 def test_a_start_costs_what_it_is_said_to_cost(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
