@@ -11,7 +11,7 @@ from fairway.model.phases import Cause
 from fairway.model.plan import Action, Hold, Stop
 from fairway.model.policy import Policy
 from fairway.model.reasons import Migrated
-from fairway.model.time import Instant, later
+from fairway.model.time import Duration, Instant, later
 from fairway.state.snapshot import Snapshot, Trial
 
 MOST_ASKED = 4
@@ -57,10 +57,13 @@ def clearings(
 
 
 def again(snap: Snapshot, policy: Policy, settled: set[int]) -> Instant:
-    """When to look the next time; 0 for not before somebody needs it."""
+    """When to look the next time; 0 for not before somebody needs it. Those who have waited long are looked at less
+    often: after a tenth of their wait."""
     rules = policy.defrag
-    if waiting(snap, settled) and bool(snap.jobs.checkpoints[: snap.jobs.height].any()):
-        return later(snap.now, rules.every)
+    rows = waiting(snap, settled)
+    if rows and bool(snap.jobs.checkpoints[: snap.jobs.height].any()):
+        waited = snap.now - int(snap.jobs.queued_at[rows].max())
+        return later(snap.now, Duration(max(rules.every, waited // 10)))
     return Instant(0) if rules.consolidate is None else later(snap.now, rules.consolidate)
 
 
