@@ -54,8 +54,7 @@ class Columns:
             np.array([shape.speed for shape in compiled], np.float64).reshape(-1, kinds),
             table.sums[:height],
             np.array([shape.slow for shape in compiled], np.bool_),
-            table.site[:height],
-            *self._masks(),
+            *self._masks(height),
         )
         self._out: tuple[Ints, Ints, Ints] | None = None
         self._ends = np.zeros(len(rows) + 1, np.int64)
@@ -149,13 +148,20 @@ class Columns:
             )
             yield at, placement, score.placed_reason(name, shares[index], scores[index], seen[index])
 
-    def _masks(self) -> tuple[Bools, Bools]:
-        """The nodes that will do, by site, (W, N), and whether a block has any, (W, B)."""
-        nodes, sites = self._snap.nodes, self._snap.groups.shapes.sites
-        masks = np.array([nodes.places.allowed(site, nodes.height) for site in sites], np.bool_)
-        masks = masks.reshape(len(sites), nodes.height)
+    def _masks(self, height: int) -> tuple[Ints, Bools, Bools]:
+        """Which site a shape has, (S,), the nodes that will do by site, (W, N), and whether a block has any, (W, B); of
+        the sites that somebody in line has."""
+        nodes, groups, jobs = self._snap.nodes, self._snap.groups, self._snap.jobs
+        table = groups.shapes
+        used: Ints = np.unique(table.site[groups.shape[jobs.group[self._rows]]])
+        sites: list[int] = used.tolist()
+        masks = np.array([nodes.places.allowed(table.sites[site], nodes.height) for site in sites], np.bool_)
+        masks = masks.reshape(len(used), nodes.height)
+        among = np.zeros(len(table.sites), np.int64)
+        among[used] = np.arange(len(used))
         starts = np.arange(0, nodes.height, BLOCK)
-        return masks, np.logical_or.reduceat(masks, starts, axis=1) if len(starts) else masks
+        some = np.logical_or.reduceat(masks, starts, axis=1) if len(starts) else masks
+        return among[table.site[:height]], masks, some
 
     def _nodes(self) -> tuple[Any, ...]:
         nodes, trial = self._snap.nodes, self._trial

@@ -16,6 +16,10 @@ LEVELS: tuple[Level, ...] = tuple(Level)
 LEVEL_CODE: dict[Level, int] = {level: code for code, level in enumerate(LEVELS)}
 
 
+MOST_MASKS = 512
+"""Constraints whose nodes are kept; the oldest is forgotten first, and looked up again when somebody asks."""
+
+
 class _Column:
     """One label, or one name of the topology, over all nodes: a code per row, -1 where a node has none."""
 
@@ -96,6 +100,8 @@ class Places:
         site = where.site
         found = self._allowed.get(site)
         if found is None:
+            if len(self._allowed) >= MOST_MASKS:
+                del self._allowed[next(iter(self._allowed))]
             found = self._allowed[site] = self._match(site)
         return found[:height]
 
