@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fairway.decide import fit, order, scores, share, typechoice, walk_fast
+from fairway.decide import fit, order, rolling, scores, share, typechoice, walk_fast
 from fairway.decide.admit import over_limit
 from fairway.decide.gang import Fitted, place
 from fairway.decide.marks import DONE, NO_ROOM, OVER_LIMIT, PLACED, REFUSED, SLOW, UNTRIED
@@ -264,6 +264,8 @@ def _in_order(snap: Snapshot, policy: Policy, disciplines: order.Disciplines) ->
     ready = ~snap.groups.blocked[snap.jobs.group[rows]]
     if snap.reserved:
         ready |= _reserved(snap)[rows]
+    if snap.queues.rolling:
+        ready &= ~rolling.spent(snap)[snap.jobs.group[rows]]
     return order.in_order(snap, policy, rows[ready], disciplines)
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from fairway.decide import displace, order, preempt, resize, tidy
+from fairway.decide import displace, order, preempt, resize, rolling, tidy
 from fairway.decide.admit import over_limit
 from fairway.decide.explain import refusals
 from fairway.decide.gang import Short, place
@@ -103,6 +103,11 @@ def settle_holds(cycle: Cycle) -> None:
         _take(cycle, row, placement, charge=not snap.jobs.phase_of(row).live)  # who moves is counted already
 
 
+def refuse_spent(cycle: Cycle) -> None:
+    """Jobs of queues that have spent their rolling quota are told when there is some again."""
+    cycle.actions += rolling.refusals(cycle.snap)
+
+
 def place_in_order(cycle: Cycle) -> None:
     """Job by job in line: place it, or let it preempt, or say why not. Those equal to a refused one are not tried."""
     line = Line(cycle.snap, cycle.trial, cycle.policy, cycle.disciplines)
@@ -168,6 +173,8 @@ def take_turns(cycle: Cycle) -> None:
     settled = {jobs.row_of[action.attempt.job] for action in done if isinstance(action, Start)}
     settled |= {jobs.row_of[action.job] for action in done if isinstance(action, Hold)}
     for queue in queues:
+        if snap.queues.exhausted(queue, snap.now) is not None:
+            continue
         discipline = cycle.disciplines[order.discipline_of(snap, cycle.policy, queue)]
         turns, again = displace.turns(snap, cycle.trial, cycle.policy, queue, discipline, settled, cycle.victims)
         for turn in turns:
@@ -212,6 +219,7 @@ def grow(cycle: Cycle) -> None:
 STAGES: tuple[Callable[[Cycle], None], ...] = (
     stop_overdue,  # what has had its time gives its room back
     settle_holds,  # what was promised comes first
+    refuse_spent,  # who has had its GPU time of these days waits
     place_in_order,  # then everybody in line: allocate, or preempt, or explain
     take_turns,  # and where the discipline of a queue says so, who waits may pass who runs
     move_work,  # now and then, work that can go on elsewhere makes room for large requests

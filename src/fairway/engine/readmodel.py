@@ -12,6 +12,7 @@ joined to a job when it is read, so that a turn costs what has changed and not w
 from collections.abc import Iterable
 from dataclasses import replace
 
+from fairway.decide.share import shares
 from fairway.engine.present import amount, ended_status, live_status, node_status, service_status
 from fairway.engine.status import JobStatus, NodeStatus, QueueStatus, ServiceStatus
 from fairway.engine.story import end_sentence, sentence
@@ -23,6 +24,8 @@ from fairway.model.policy import Policy
 from fairway.model.service import Service
 from fairway.model.time import Instant
 from fairway.state.cluster import ClusterState
+from fairway.state.columns import Floats
+from fairway.state.snapshot import snapshot
 
 KEEP_ENDED = 10_000
 """Ended jobs that can be read here; the relational tables have all of them."""
@@ -250,11 +253,13 @@ class _Queues:
                 self._below[above][0] += own[0] - before[0]
                 self._below[above][1] += own[1] - before[1]
                 publish[above] = None
-        for row in publish:
-            self.published[queues.id_of(row)] = self._status(state, row, now)
+        if publish:
+            fair = shares(snapshot(state), state.policy), queues.average_at(state.now)[:, 2]
+            for row in publish:
+                self.published[queues.id_of(row)] = self._status(state, row, now, fair)
         self._changed.clear()
 
-    def _status(self, state: ClusterState, row: int, now: Instant) -> QueueStatus:
+    def _status(self, state: ClusterState, row: int, now: Instant, fair: tuple[Floats, Floats]) -> QueueStatus:
         queues, spec = state.queues, state.queues.spec[row]
         pending, running, since = self._below[row]
         return QueueStatus(
@@ -270,4 +275,8 @@ class _Queues:
             gpu_ms=round(float(queues.spent[row, 2])) + int(queues.used[row, 2]) * now - since,
             own_pending=self._own[row][0],
             discipline=spec.discipline,
+            rolling=spec.rolling,
+            rolling_gpu_ms=queues.spent_lately(row, state.now) if row in queues.rolling else 0,
+            share=round(float(fair[0][row]), 6),
+            average_gpu_milli=round(float(fair[1][row])),
         )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from fairway.model.ids import ExecutorId, JobId, NodeId, PoolId, QueueId, ServiceId
 from fairway.model.node import Node
 from fairway.model.phases import Cause, JobPhase, Reach
-from fairway.model.queue import Discipline
+from fairway.model.queue import Discipline, RollingQuota
 from fairway.model.resources import Amount
 from fairway.model.time import Instant
 
@@ -120,6 +120,19 @@ class QueueStatus:
     own_pending: int = 0
     """Jobs of this very queue that wait: what ``max_pending`` limits."""
     discipline: Discipline | None = None
+    rolling: RollingQuota | None = None
+    rolling_gpu_ms: int = 0
+    """Milli-GPU milliseconds spent in the window of its rolling quota, as of ``as_of``."""
+    share: float = 0.0
+    """Its weighted dominant share, past use included, as of ``as_of``: whoever has least of its siblings comes next."""
+    average_gpu_milli: int = 0
+    """Decayed average of the milli-GPUs it used, as of ``as_of``."""
+
+    @property
+    def borrowed_gpu_milli(self) -> int:
+        """Milli-GPUs used beyond its own quota."""
+        return max((self.used.gpu_milli or 0) - (self.quota.gpu_milli or 0), 0)
+
     """None: the policy's."""
 
     def gpu_ms_at(self, now: int) -> int:

@@ -5,12 +5,28 @@ from typing import Literal, get_args
 
 from fairway.model.ids import QueueId
 from fairway.model.resources import Amount
+from fairway.model.time import Duration
 
 Discipline = Literal["fifo", "sjf", "srsf", "las", "fair"]
 """How a queue orders its jobs where class, number and deadline leave it open."""
 DISCIPLINES: tuple[Discipline, ...] = get_args(Discipline)
 TAKE_TURNS: tuple[Discipline, ...] = ("srsf", "las")
 """Disciplines under which who waits may take the place of who runs."""
+
+
+@dataclass(frozen=True, slots=True)
+class RollingQuota:
+    """What a queue may spend in any stretch of ``period``: ``gpu_ms`` milli-GPU milliseconds, and ``grace`` more, as a
+    part of it, before its jobs wait."""
+
+    gpu_ms: int
+    period: Duration
+    grace: float = 0.1
+
+    @property
+    def most(self) -> int:
+        """What may be spent, the grace included."""
+        return round(self.gpu_ms * (1 + self.grace))
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +45,8 @@ class Queue:
     """Jobs that may wait at once; the next submission is refused."""
     discipline: Discipline | None = None
     """Of this very queue; None: the policy's."""
+    rolling: RollingQuota | None = None
+    """GPU time that it and the queues below it may spend in a stretch of time; None: without end."""
 
     @property
     def limit(self) -> Amount:

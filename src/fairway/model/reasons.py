@@ -9,6 +9,7 @@ from typing import ClassVar, Literal
 
 from fairway.model.ids import JobId, NodeId, QueueId
 from fairway.model.job import Priority
+from fairway.model.limits import OverLimit, OverRolling
 from fairway.model.resources import WHOLE
 from fairway.model.time import Instant, format_duration, format_instant
 
@@ -24,10 +25,6 @@ _NAMES = {
 
 def _gpus(milli: int) -> str:
     return f"{milli / WHOLE:g} GPU"
-
-
-def _amount(resource: str, value: int) -> str:
-    return f"{value} MiB" if resource == "memory_mib" else f"{value / 1000:g}"
 
 
 def _some(names: tuple[str, ...], most: int = 4) -> str:
@@ -92,23 +89,6 @@ class NeverFits:
         short_of = _NAMES.get(self.short_of, self.short_of)
         text = f"never fits: needs {self.need}, the largest there is: {self.largest} (short of {short_of})"
         return f"{text}; it could but for {self.but_for}" if self.but_for else text
-
-
-@dataclass(frozen=True, slots=True)
-class OverLimit:
-    """Its queue, or one above it, may not use more."""
-
-    tier: ClassVar = "over quota"
-    queue: QueueId
-    resource: Literal["cpu_milli", "memory_mib", "gpu_milli"]
-    need: int
-    used: int
-    limit: int
-
-    def __str__(self) -> str:
-        used, limit, need = (_amount(self.resource, value) for value in (self.used, self.limit, self.need))
-        what = {"cpu_milli": "CPUs", "gpu_milli": "GPUs"}.get(self.resource, "memory")
-        return f"over quota: queue {self.queue or '(root)'} uses {used} of {limit} {what}, this needs {need} more"
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,7 +235,16 @@ class KeptFree:
 
 
 Refusal = (
-    Invalid | NeverFits | OverLimit | Waiting | NoRoom | Yielding | AwaitingVictims | AwaitingReservation | KeptFree
+    Invalid
+    | NeverFits
+    | OverLimit
+    | OverRolling
+    | Waiting
+    | NoRoom
+    | Yielding
+    | AwaitingVictims
+    | AwaitingReservation
+    | KeptFree
 )
 """Why a job is not running."""
 

@@ -14,7 +14,7 @@ from fairway.model import facts as f
 from fairway.model.ids import AttemptId, ExecutorId, JobId, QueueId, ServiceId
 from fairway.model.phases import Cause, JobPhase, Reach
 from fairway.model.plan import Hold, Release, Reserve, Review, Start, Stop, Tidy, Unplaced, Unreserve
-from fairway.model.reasons import Asked, Migrated, PreemptedBy, WaitingUntil, Yielding
+from fairway.model.reasons import Asked, Migrated, OverRolling, PreemptedBy, WaitingUntil, Yielding
 from fairway.model.time import NEVER, Instant
 from fairway.state import keep, lifecycle
 from fairway.state.cluster import ClusterState, Decision
@@ -52,9 +52,9 @@ def _pass_time(state: ClusterState) -> None:
         _, kind, job, _ = timer
         if not state.counts(timer):
             continue
-        if kind == "review":
+        if kind in ("review", "opens"):
             row = state.queues.row_of[QueueId(job)]
-            state.queues.review_at[row] = NEVER
+            state.queues.review_at[row] = NEVER if kind == "review" else state.queues.review_at[row]
             state.lighter.add(row)
         elif kind == "release":
             advance(state, state.jobs.row_of[JobId(job)])
@@ -290,10 +290,7 @@ def _start(state: ClusterState, action: Start) -> None:
     jobs.sums[row] = sums = placed_sums(job, action.placement)
     jobs.home[row] = home_of(action.placement, state.nodes.row_of)
     jobs.pace[row] = pace(job, action.placement, state.nodes)
-    queue = int(jobs.queue[row])
-    borrowed = state.queues.borrows(queue)
-    state.queues.use(queue, sums, state.now)
-    state.lent |= not borrowed and state.queues.borrows(queue)
+    state.charge(int(jobs.queue[row]), sums)
     set_phase(state, row, JobPhase.STARTING)
     state.unmet[job_id] = None
     state.news.decisions.append(Decision(job_id, state.now, action))
@@ -336,6 +333,8 @@ def _unplaced(state: ClusterState, action: Unplaced) -> None:
         if type(groups.reason(group)) is not type(action.reason):
             state.news.decisions.append(Decision(action.job, state.now, action.reason))
         groups.tell(group, action.reason)
+        if isinstance(action.reason, OverRolling):
+            state.open_at(action.reason.queue, action.reason.frees)
     state.news.jobs[action.job] = None
 
 

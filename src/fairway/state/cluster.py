@@ -188,6 +188,19 @@ class ClusterState:
                 row = self.queues.put(queue if name == queue.id else Queue(name), above)
         return row
 
+    def charge(self, queue: int, sums: tuple[int, int, int]) -> None:
+        """Count what an attempt takes from now on against its queue."""
+        borrowed = self.queues.borrows(queue)
+        self.queues.use(queue, sums, self.now)
+        self.lent |= not borrowed and self.queues.borrows(queue)
+
+    def open_at(self, queue: QueueId, at: Instant) -> None:
+        """Have jobs that wait for a rolling quota tried again at ``at``."""
+        row = self.queues.row_of[queue]
+        if at != self.queues.opens_at[row]:
+            self.queues.opens_at[row] = at
+            self.set_timer(at, "opens", queue, 0)
+
     def set_timer(self, at: Instant, kind: str, job: JobId | QueueId, attempt: int) -> None:
         """Have ``apply`` look at a job, or a queue, when time reaches ``at``."""
         heapq.heappush(self.timers, (at, kind, job, attempt))
@@ -195,6 +208,8 @@ class ClusterState:
     def counts(self, timer: Timer) -> bool:
         """Whether a timer still means something: its attempt is the newest, and waits or runs as it did."""
         at, kind, job, attempt = timer
+        if kind == "opens":
+            return bool(self.queues.opens_at[self.queues.row_of[QueueId(job)]] == at)
         if kind == "review":
             return bool(self.queues.review_at[self.queues.row_of[QueueId(job)]] == at)
         if kind == "exposed":

@@ -54,6 +54,8 @@ class QueueRecord:
     review_at: int = 0
     average: tuple[float, ...] = ()
     averaged_at: int = 0
+    opens_at: int = 0
+    spent_lately: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +222,8 @@ def _record(state: ClusterState) -> Dump:
 def _queue_record(queues: QueueTable, row: int) -> QueueRecord:
     spent, average = (tuple(column[row].tolist()) for column in (queues.spent, queues.average))
     at, review_at = int(queues.averaged_at[row]), int(queues.review_at[row])
-    return QueueRecord(queues.spec[row], spent, review_at, average, at)
+    lately = tuple(queues.rolling[row].parts.items()) if row in queues.rolling else ()
+    return QueueRecord(queues.spec[row], spent, review_at, average, at, int(queues.opens_at[row]), lately)
 
 
 def _job_record(state: ClusterState, row: int) -> JobRecord:
@@ -282,6 +285,10 @@ def load(data: bytes) -> ClusterState:
     for row, record in enumerate(saved.queues):
         if record.average:
             state.queues.average[row], state.queues.averaged_at[row] = record.average, record.averaged_at
+        state.queues.recall(row, dict(record.spent_lately))
+        if record.opens_at > saved.now:
+            state.open_at(record.spec.id, Instant(record.opens_at))
+        state.queues.opens_at[row] = record.opens_at
     state.preempted.minutes, state.exposed_at = dict(saved.preempted), Instant(saved.exposed_at)
     state.moved.minutes, state.tidy_at, state.tidy_due = dict(saved.moved), Instant(saved.tidy_at), saved.tidy_due
     if state.tidy_at:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fairway.model.job import Job, PriorityClass
-from fairway.model.reasons import OverLimit, Refusal
+from fairway.model.reasons import OverLimit, OverRolling, Refusal
 from fairway.model.resources import FLAT, Request
 from fairway.model.where import ANYWHERE, Apart, Where
 from fairway.state.columns import Bools, Ints
@@ -247,7 +247,7 @@ class GroupTable:
 
     def tell(self, row: int, reason: Refusal) -> None:
         """Keep why a group was refused: for the group when a limit did it, else for everybody of its shape."""
-        self.limited[row] = isinstance(reason, OverLimit)
+        self.limited[row] = isinstance(reason, OverLimit | OverRolling)
         self.limit_reason[row] = reason if self.limited[row] else None
         if not self.limited[row]:
             self.shapes.reason[self.keys[row][0]] = reason

@@ -16,6 +16,7 @@ from fairway.model.time import DAY, Duration
 from fairway.state.columns import Bools, Floats, Ints, Table
 from fairway.state.company import Company
 from fairway.state.places import Places
+from fairway.state.rolling import Spending
 
 CPU, MEMORY, DISK, NETWORK = range(len(FLAT))
 SUMS = ("cpu_milli", "memory_mib", "gpu_milli")
@@ -198,6 +199,7 @@ class QueueTable(Table[QueueId]):
         ("guard", np.int64, 0),
         ("average", np.float64, len(SUMS)),
         ("averaged_at", np.int64, 0),
+        ("opens_at", np.int64, 0),
     )
     limit: Ints
     """``NO_LIMIT`` where there is none."""
@@ -225,6 +227,8 @@ class QueueTable(Table[QueueId]):
     """Decayed average of ``used``, as of ``averaged_at``: ``average_at`` brings it up to date."""
     averaged_at: Ints
     """When ``used`` last changed; it has stood since."""
+    opens_at: Ints
+    """When jobs that wait for its rolling quota are to be tried again; 0 for never."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -235,6 +239,8 @@ class QueueTable(Table[QueueId]):
         """The row itself and every row above it."""
         self._path: Ints | None = None
         self._limited: dict[int, list[int]] = {}
+        self.rolling: dict[int, Spending] = {}
+        """What queues with a rolling quota have spent, as of ``averaged_at``."""
 
     @property
     def path(self) -> Ints:
@@ -263,6 +269,10 @@ class QueueTable(Table[QueueId]):
             self.limit[row, column] = NO_LIMIT if most is None else min(most, NO_LIMIT)
             self.quota[row, column] = min(getattr(quota, name) or 0, NO_LIMIT)
         self.weight[row] = queue.weight
+        if queue.rolling is None:
+            self.rolling.pop(row, None)
+        else:
+            self.rolling.setdefault(row, Spending(queue.rolling)).quota = queue.rolling
         self._guard(row)
         return row
 
@@ -307,6 +317,23 @@ class QueueTable(Table[QueueId]):
             else:
                 used -= taken
 
+    def recall(self, row: int, parts: dict[int, int]) -> None:
+        """Take over what a queue had spent in the window of its rolling quota, if it has one."""
+        if row in self.rolling:
+            self.rolling[row].parts = parts
+
+    def exhausted(self, row: int, now: int) -> int | None:
+        """The nearest queue from this one upwards that has spent its rolling quota, the grace included; or None."""
+        for above in self.above[row] if self.rolling else ():
+            spending = self.rolling.get(above)
+            if spending is not None and self.spent_lately(above, now) >= spending.quota.most:
+                return above
+        return None
+
+    def spent_lately(self, row: int, now: int) -> int:
+        """Milli-GPU milliseconds that a queue with a rolling quota has spent in its window."""
+        return self.rolling[row].spent(int(self.used[row, 2]), int(self.averaged_at[row]), now)
+
     def set_half_life(self, half_life: Duration, now: int) -> None:
         """Let the past count half in another time from ``now`` on."""
         if half_life != self.half_life:
@@ -326,6 +353,8 @@ class QueueTable(Table[QueueId]):
         """Bring an average up to ``now``, where that has not been done yet."""
         age = now - int(self.averaged_at[row])
         if age > 0:
+            if row in self.rolling:
+                self.rolling[row].add(int(self.used[row, 2]), int(self.averaged_at[row]), now)
             kept = 2.0 ** (-age / self.half_life)
             rest, before = 1 - kept, zip(self.average[row].tolist(), self.used[row].tolist(), strict=True)
             self.average[row] = [average * kept + used * rest for average, used in before]

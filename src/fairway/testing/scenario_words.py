@@ -15,7 +15,7 @@ from fairway.model.ids import ExecutorId, JobId, NodeId, QueueId, ServiceId
 from fairway.model.job import ArrayIndex, Dependency, Job, Priority, PriorityClass, Retry, Role
 from fairway.model.node import Node
 from fairway.model.policy import Policy
-from fairway.model.queue import DISCIPLINES, Queue
+from fairway.model.queue import DISCIPLINES, Queue, RollingQuota
 from fairway.model.resources import WHOLE, Accelerator, Amount, Request
 from fairway.model.service import Service
 from fairway.model.time import HOUR, Duration, Instant, parse_duration
@@ -111,7 +111,15 @@ def queue_of(words: Sequence[str]) -> Queue:
     )
     discipline = next((name for name in DISCIPLINES if name == options.get("discipline")), None)
     weight = float(options.get("weight", "1"))
-    return Queue(QueueId(words[0]), weight, quota, borrow, discipline=discipline)
+    return Queue(QueueId(words[0]), weight, quota, borrow, discipline=discipline, rolling=_rolling(options))
+
+
+def _rolling(options: dict[str, str]) -> RollingQuota | None:
+    """``gpu-hours=100/7d``: so many in any stretch of that length."""
+    if "gpu-hours" not in options:
+        return None
+    hours, _, period = options["gpu-hours"].partition("/")
+    return RollingQuota(round(float(hours) * 1000 * HOUR), parse_duration(period), float(options.get("grace", "0.1")))
 
 
 def job_of(words: Sequence[str], now: Instant) -> Job:

@@ -56,6 +56,7 @@ def _queue(spec: QueueSpec, model: ReadModel) -> tuple[Change, ...] | None:
         *_amounts("limit", status.limit, queue.limit),
         ("max_pending", status.max_pending, queue.max_pending),
         ("discipline", status.discipline, queue.discipline),
+        ("rolling", status.rolling, queue.rolling),
     ]
     return tuple(Change(name, _text(old), _text(new)) for name, old, new in pairs if old != new)
 

@@ -12,7 +12,7 @@ from fairway.decide.advice import Advice
 from fairway.engine.status import JobStatus, NodeStatus, QueueStatus, ServiceStatus
 from fairway.model.offer import Pool
 from fairway.model.resources import WHOLE, Amount
-from fairway.model.time import SECOND, Instant
+from fairway.model.time import HOUR, SECOND, Instant
 
 Shape = dict[str, Any]
 
@@ -112,6 +112,16 @@ def queue(status: QueueStatus, now: Instant) -> Shape:
         "discipline": status.discipline,
         "running": status.running,
         "gpu_hours": round(status.gpu_hours_at(now), 6),
+        "share": status.share,
+        "borrowed_gpus": status.borrowed_gpu_milli / WHOLE,
+        "average_gpus": status.average_gpu_milli / WHOLE,
+        "rolling": status.rolling
+        and {
+            "gpu_hours": status.rolling.gpu_ms / (WHOLE * HOUR),
+            "spent_gpu_hours": round(status.rolling_gpu_ms / (WHOLE * HOUR), 6),
+            "period_ms": status.rolling.period,
+            "grace": status.rolling.grace,
+        },
     }
 
 

@@ -13,7 +13,10 @@ def queues(json: AsJson = False, data_dir: DataDir = None) -> None:
     if json:
         put_json(found)
         return
-    columns = ("QUEUE", ">RUNNING", ">PENDING", ">GPUS", ">QUOTA", ">LIMIT", ">CPUS", ">MEMORY", ">GPU-HOURS")
+    columns = (
+        "QUEUE", ">RUNNING", ">PENDING", ">GPUS", ">QUOTA", ">BORROWED", ">LIMIT", ">AVERAGE", ">SHARE", ">CPUS",
+        ">MEMORY", ">GPU-HOURS",
+    )  # fmt: skip
     rows = [
         (
             "  " * queue["id"].count("/") + (queue["id"].rpartition("/")[2] or "(all)"),
@@ -21,7 +24,10 @@ def queues(json: AsJson = False, data_dir: DataDir = None) -> None:
             queue["pending"],
             number(queue["used"]["gpus"]),
             number(queue["quota"]["gpus"]),
+            number(queue["borrowed_gpus"]),
             number(queue["limit"]["gpus"]),
+            f"{queue['average_gpus']:.1f}",
+            f"{queue['share']:.1%}",
             number(queue["used"]["cpu"]),
             memory(queue["used"]["memory_mib"]),
             f"{queue['gpu_hours']:.3f}",

@@ -26,10 +26,10 @@ from fairway.model.job import ArrayIndex, Dependency, Job, Retry, Role
 from fairway.model.money import MicroDollars
 from fairway.model.node import Node, Topology
 from fairway.model.offer import Pool
-from fairway.model.queue import Queue
-from fairway.model.resources import Accelerator, Amount, Request
+from fairway.model.queue import Queue, RollingQuota
+from fairway.model.resources import WHOLE, Accelerator, Amount, Request
 from fairway.model.service import Service
-from fairway.model.time import Instant
+from fairway.model.time import HOUR, MINUTE, Duration, Instant
 
 SHELL = ("/bin/sh", "-c")
 
@@ -160,7 +160,10 @@ def service_of(spec: ServiceSpec, caller: Caller) -> Service:
 def queue_of(spec: QueueSpec) -> Queue:
     """A queue as declared."""
     quota, borrow = _amount(spec.quota), _amount(spec.borrow)
-    return Queue(QueueId(spec.name), spec.weight, quota, borrow, spec.max_pending, spec.discipline)
+    rolling = spec.rolling and RollingQuota(
+        round(spec.rolling.gpu_hours * WHOLE * HOUR), Duration(max(spec.rolling.period, MINUTE)), spec.rolling.grace
+    )
+    return Queue(QueueId(spec.name), spec.weight, quota, borrow, spec.max_pending, spec.discipline, rolling)
 
 
 def pool_of(spec: PoolSpec) -> Pool:

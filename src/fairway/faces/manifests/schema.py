@@ -328,6 +328,14 @@ class AmountSpec(Strict):
     gpus: GpuSum | None = None
 
 
+class RollingSpec(Strict):
+    """GPU-hours in any stretch of ``period``, and how much more, as a part of them, before jobs wait."""
+
+    gpu_hours: Annotated[float, Field(ge=0, le=1e9)]
+    period: Time
+    grace: Annotated[float, Field(ge=0, le=10)] = 0.1
+
+
 class QueueSpec(Strict):
     """A place in the tenant tree: what it is guaranteed, and what it may use beyond."""
 
@@ -340,6 +348,8 @@ class QueueSpec(Strict):
     max_pending: Annotated[int, Field(strict=True, ge=1, le=10_000_000)] = 1_000_000
     discipline: Discipline | None = None
     """How its own jobs are ordered; what is left out is the policy's (``order.discipline``)."""
+    rolling: RollingSpec | None = None
+    """GPU time that it may spend in any stretch of time; what is left out has no end."""
 
 
 class ShapeSpec(Strict):
