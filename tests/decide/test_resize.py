@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fairway.model.facts import Progressed
 from fairway.model.ids import ExecutorId, JobId, NodeId, QueueId
 from fairway.model.job import Job, Priority, PriorityClass, Role
 from fairway.model.node import Node
@@ -147,6 +148,45 @@ def test_a_failure_while_it_is_resized_costs_the_job_its_hold() -> None:
     assert it.phase("a") is JobPhase.FAILED
     carry_out(it)
     assert it.phase("c") is JobPhase.RUNNING
+
+
+@given(st.integers(1, 4), st.integers(1, 4), st.floats(0.3, 0.99))
+def test_steps_tell_how_speed_grows_with_workers(few: int, more: int, power: float) -> None:
+    it = Rehearsal()
+    it.nodes(a_node("n1", few))
+    it.tell(submitted(elastic("a", few, few + more, estimate=minutes(60_000))))
+    carry_out(it)
+    row = it.state.jobs.row_of[JobId("a")]
+    report_steps(it, "a", 1e6 * few**power)
+    assert it.state.jobs.scaling[row] == 0
+    it.nodes(a_node("n1", few + more))
+    assert [action.reason.after for action in carry_out(it) if isinstance(action, Stop)] == [few + more]  # type: ignore[union-attr]
+    report_steps(it, "a", 1e6 * (few + more) ** power)
+    it.end("a", Cause.NODE_LOST)
+    assert it.state.jobs.scaling[row] == pytest.approx(power, abs=1e-3)
+    it.prove()
+
+
+def test_a_job_that_more_workers_do_not_help_stays_small() -> None:
+    it = Rehearsal()
+    it.nodes(a_node("n1", 2))
+    it.tell(submitted(elastic("a", 2, 8, estimate=minutes(6_000))))
+    carry_out(it)
+    report_steps(it, "a", 1e6, 5e6)
+    it.nodes(a_node("n1", 4))
+    carry_out(it)
+    report_steps(it, "a", 1.001e6, 5e6)
+    it.end("a", Cause.NODE_LOST)
+    carry_out(it)
+    report_steps(it, "a", 1.001e6, 5e6)
+    it.nodes(a_node("n1", 8))
+    assert carry_out(it) == []
+
+
+def report_steps(it: Rehearsal, job: str, per_hour: float, total: float = 1e12) -> None:
+    """The program tells of its steps for two hours."""
+    for hour in range(3):
+        it.tell(Progressed(it.attempt(job), step=1 + round(hour * per_hour), total=int(total)), after=HOUR)
 
 
 @st.composite

@@ -69,8 +69,9 @@ def workers(snap: Snapshot, policy: Policy, rows: Sequence[int]) -> tuple[Worker
     held = np.array([len(jobs.placement[row]) for row in rows], np.int64)
     for index, (row, some) in enumerate(zip(rows, curves, strict=True)):
         sizes[index, : len(some)], full[index] = some, jobs.job(row).tasks
-    speed = (np.maximum(sizes, 1) / full[:, None]) ** wants.scaling
-    now = (held / full) ** wants.scaling
+    power = np.array([_scaling(snap, policy, row) for row in rows])
+    speed = (np.maximum(sizes, 1) / full[:, None]) ** power[:, None]
+    now = (held / full) ** power
     span = forecast.running(snap.history, jobs, at, snap.now)
     known = span.known & (jobs.deadline[at] < NO_LIMIT)
     gpus: Ints = jobs.sums[at, 2]
@@ -87,6 +88,11 @@ def workers(snap: Snapshot, policy: Policy, rows: Sequence[int]) -> tuple[Worker
         np.full(len(rows), float(wants.restart)),
         snap.now - began < wants.settle,
     ), unit
+
+
+def _scaling(snap: Snapshot, policy: Policy, row: int) -> float:
+    """To which power of its number of workers a job is as fast: measured where it could be."""
+    return float(snap.jobs.scaling[row]) or policy.elastic.scaling
 
 
 def _sizes(snap: Snapshot, row: int) -> list[int]:
@@ -153,7 +159,7 @@ def _floors(snap: Snapshot, policy: Policy, rows: list[int]) -> dict[int, int]:
 def _loss(snap: Snapshot, policy: Policy, row: int, floor: int) -> float:
     """Speed lost per worker given up, as a share of the speed of a full set."""
     full, held = snap.jobs.job(row).tasks, len(snap.jobs.placement[row])
-    scaling = policy.elastic.scaling
+    scaling = _scaling(snap, policy, row)
     return ((held / full) ** scaling - (floor / full) ** scaling) / (held - floor)
 
 
@@ -289,7 +295,7 @@ def _same_executor(snap: Snapshot, placement: Placement) -> Bools:
 def _grown(snap: Snapshot, policy: Policy, row: int, placement: Placement, fewer: Mapping[int, int]) -> Resize:
     w, unit = workers(snap, policy, [row])
     before, after = len(snap.jobs.placement[row]), len(placement)
-    full, scaling = snap.jobs.job(row).tasks, policy.elastic.scaling
+    full, scaling = snap.jobs.job(row).tasks, _scaling(snap, policy, row)
     need = float(w.need[0])
     saves = need / (before / full) ** scaling - need / (after / full) ** scaling - policy.elastic.restart
     share = int(sizing.shares(w)[0])

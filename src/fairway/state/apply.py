@@ -182,7 +182,7 @@ def _progressed(state: ClusterState, fact: f.Progressed) -> None:
         return
     jobs = state.jobs
     if fact.step is not None:
-        jobs.step[row] = fact.step
+        jobs.tell_step(row, fact.step, state.now)
     if fact.total is not None:
         jobs.total_steps[row] = fact.total
     if fact.checkpoint is not None:

@@ -4,6 +4,7 @@ Only ``apply`` calls these. The transitions are drawn in ``model.phases``.
 """
 
 from dataclasses import replace
+from math import log
 
 from fairway.model.facts import AttemptEnded, Outcome
 from fairway.model.ids import ExecutorId, JobId
@@ -23,6 +24,10 @@ OWN_ENDS = frozenset((Cause.SUCCEEDED, Cause.FAILED, Cause.TIMED_OUT, Cause.CANC
 """Ends that tell how long such work holds its room: not those that came from outside."""
 _TAKEN_AWAY = (Cause.PREEMPTED, Cause.NODE_LOST, Cause.DRAINED, Cause.MOVED, Cause.RESIZED)
 """Ends that came from outside: the job goes on as soon as it may, and has lost what came after its checkpoint."""
+LONG_ENOUGH = 60_000
+"""Milliseconds for which an attempt has to tell of its steps before they say how fast it is."""
+LEAST_SCALING = 0.01
+"""More workers are never taken to be of no use at all: the difference may be noise."""
 YIELD_EXIT = 75
 """EX_TEMPFAIL: a program's word for "stopped at your request, not finished"."""
 
@@ -215,6 +220,7 @@ def _record(state: ClusterState, row: int, fact: AttemptEnded, outcome: Outcome)
     if yields != state.groups.group(int(jobs.group[row])).yields:
         queue = int(jobs.queue[row])
         jobs.group[row] = state.groups.get(shape_of(job), queue, job.priority.cls, yields=yields)
+    _measure(state, row)
     jobs.last_end[row] = AttemptEnded(fact.attempt, fact.executor, fact.seq, ended, outcome)
     state.news.attempts.append(
         EndedAttempt(
@@ -231,6 +237,19 @@ def learn_wait(state: ClusterState, row: int) -> None:
         group = state.groups.group(int(jobs.group[row]))
         queue = state.queues.id_of(group.queue)
         state.history.waited(queue, group.cls, group.shape, state.now - int(jobs.queued_at[row]))
+
+
+def _measure(state: ClusterState, row: int) -> None:
+    """How fast the steps of an attempt came; with another number of workers than before, how speed grows with them."""
+    jobs, workers = state.jobs, len(state.jobs.placement[row])
+    steps, took = (jobs.paced_to[row] - jobs.paced_from[row]).tolist()
+    jobs.paced_from[row] = jobs.paced_to[row] = 0
+    if took < LONG_ENOUGH or steps < 1:
+        return
+    rate, (before, on) = steps / took, jobs.rate[row].tolist()
+    if on and on != workers:
+        jobs.scaling[row] = min(max(log(rate / before) / log(workers / on), LEAST_SCALING), 1.0)
+    jobs.rate[row] = rate, workers
 
 
 def _learn(state: ClusterState, row: int, cause: Cause, started: Instant, ended: Instant) -> None:
