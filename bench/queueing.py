@@ -8,7 +8,7 @@
 Every row is the real loop (``fairway.sim``) with the real decisions; what differs is the order of the one queue. The
 rows of others put their own order (``bench.peers.queues``) in its place, without hysteresis; where, and at whose
 expense, is decided for all of them alike. A job keeps what it has done when it yields, and every start, the first too,
-costs ``--restart`` seconds of its GPUs.
+costs ``--restart`` seconds of its GPUs. No row reserves room or moves running work to make room for large jobs.
 
 ``fifo``, ``tiresias`` and ``fairway_unknown`` are told nothing of run times; ``srtf``, ``srsf``, ``themis`` and
 ``fairway_known`` know them. ``worst_ftf`` is finish-time fairness: the largest ratio of a job's completion time to the
@@ -37,7 +37,7 @@ from fairway.engine.loop import run
 from fairway.model.errors import FairwayError, InvalidField
 from fairway.model.ids import JobId
 from fairway.model.job import Job
-from fairway.model.policy import Ordering, Policy
+from fairway.model.policy import Backfill, Defrag, Ordering, Policy
 from fairway.model.time import SECOND, Duration
 from fairway.sim.simulate import NO_CHECKPOINTS, Forgetful
 from fairway.sim.traces import Trace, generate, read
@@ -49,6 +49,8 @@ SMALL: Final = ("--jobs", "60", "--policies", "tiresias,fairway_unknown")
 RESTART_S: Final = 30.0
 EAGER: Final = {"margin": 1.01, "least_run": Duration(0)}
 """Rows of others yield at once, however small the difference."""
+COMMON: Final = Policy(backfill=Backfill("none"), defrag=Defrag(moves_per_hour=0))
+"""What holds for every row: no room is reserved, and nobody is moved but by the order."""
 _EXACT: Final = 0.5
 """Milliseconds: sums of floats are not more exact than that over a year, and ends are told in milliseconds anyway."""
 
@@ -101,7 +103,7 @@ def measure(trace: Trace, row: Row, restart_s: float, fair: Floats) -> dict[str,
     world = SimulatedWorld(told, settings=Settings(start_delay=Duration(round(restart_s * SECOND))))
     began = perf_counter()
     run(
-        ClusterState(), world, Forgetful(), Policy(order=row.ordering), (ends,),
+        ClusterState(), world, Forgetful(), replace(COMMON, order=row.ordering), (ends,),
         decide=partial(decide, disciplines=table), checkpoint_every=NO_CHECKPOINTS,
     )  # fmt: skip
     wall = perf_counter() - began
