@@ -14,7 +14,7 @@ from fairway.model.time import HOUR, MINUTE, Duration
 from fairway.state import history as module
 from fairway.state.check import check
 from fairway.state.groups import shape_of
-from fairway.state.history import RATIO, RUN, RunTimes, bucket_of_ratio, bucket_of_run, pattern_of, size_of
+from fairway.state.history import RATIO, RUN, WAIT, RunTimes, bucket_of_ratio, bucket_of_run, pattern_of, size_of
 from fairway.testing.builders import Rehearsal, a_job, a_node, a_request, submitted
 
 
@@ -144,3 +144,33 @@ def test_a_replica_teaches_nothing() -> None:
 @given(st.floats(1e-6, 1e6))
 def test_a_ratio_lies_in_its_bucket(ratio: float) -> None:
     assert math.log2(ratio) == pytest.approx((bucket_of_ratio(ratio) - module.NO_CHANGE) / 8, abs=1 / 16 + 1e-9)
+
+
+def test_waits_are_remembered_by_queue_class_and_shape_and_a_start_at_once_is_not() -> None:
+    it = Rehearsal()
+    it.tell(after=1000)
+    it.nodes(a_node("n1", 1))
+    it.tell(*(submitted(a_job(f"run-{i}", a_request(1), queue="q")) for i in range(2)))
+    it.decide()
+    it.start()
+    it.tell(after=HOUR)
+    it.end("run-0")
+    it.decide()
+    history = it.state.history
+    row = history.row_of_wait("q", 2, shape_of(a_job("x", a_request(1))))
+    assert history.kinds[row] == ("wait", "q 2", "1x1")
+    assert history.counts[row, WAIT, bucket_of_run(HOUR)] == history.total[row, WAIT] == 1
+    assert history.total[0, WAIT] == 1
+    it.prove()
+    it.restart()
+    it.prove()
+
+
+def test_kinds_of_waits_take_no_more_than_half_of_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_KINDS", 12)
+    history, shape = RunTimes(), shape_of(a_job("j", a_request(1)))
+    for queue in range(20):
+        history.waited(f"q{queue}", 2, shape, 60_000)
+    assert len(history) <= 7
+    assert history.total[0, WAIT] == 20
+    assert history.kinds[history.row_of_wait("q19", 2, shape)] == ("wait",)

@@ -130,7 +130,7 @@ def _better(runs: _Guess, ratios: _Guess, estimate: Floats, done: Floats) -> _Gu
 
 def _left(history: RunTimes, kinds: Ints, sketch: int, done: Floats, unit: float | Floats, q: Floats | float) -> _Guess:
     """Quantiles of what is left among the samples beyond ``done``. ``unit`` is what a ratio of 1 stands for."""
-    height, below = len(history), history.below[:, sketch]
+    height, below = len(history), history.below_of(kinds)[:, sketch]
     total, at, level = history.total[:height, sketch], kinds.copy(), np.zeros(len(kinds), np.int64)
     offset = NO_CHANGE if sketch == RATIO else 0
     behind = np.floor(PER_DOUBLING * np.log2(np.maximum(done / unit, 2.0**-20))) + offset

@@ -123,11 +123,21 @@ class RunTimes:
     @property
     def below(self) -> np.ndarray[Any, np.dtype[np.int32]]:
         """Derived, (K, 3, BUCKETS): how many samples lie in each bucket or a lower one."""
-        if self._stale:
-            rows = list(self._stale)
-            self._below[rows] = self.counts[rows].cumsum(axis=2)
-            self._stale.clear()
+        self._freshen(list(self._stale))
         return self._below
+
+    def below_of(self, rows: Ints) -> np.ndarray[Any, np.dtype[np.int32]]:
+        """``below``, right in these rows and those of coarser kinds: cheaper while many others have changed."""
+        if self._stale:
+            needed = {int(at) for row in np.unique(rows).tolist() for at in self.above[row]}
+            self._freshen([row for row in needed if row in self._stale])
+        return self._below
+
+    def _freshen(self, rows: list[int]) -> None:
+        if rows:
+            self._below[rows] = self.counts[rows].cumsum(axis=2)
+            for row in rows:
+                del self._stale[row]
 
     def enter(self, job: Job, shape: Shape) -> int:
         """The row of a job's kind, kept for as long as the job is there. A coarser one when the table is full; that of
@@ -156,8 +166,11 @@ class RunTimes:
             self._count(chain, RATIO, ratio)
 
     def waited(self, queue: str, cls: int, shape: Shape, wait: int) -> None:
-        """A job of a queue and class has started for the first time, after ``wait`` milliseconds in line."""
-        row = self._make(wait_kind(queue, cls, shape))
+        """A job of a queue and class has started for the first time, after ``wait`` milliseconds in line. Kinds of
+        waits never take the rows of kinds of work, nor more than half of them."""
+        kind = wait_kind(queue, cls, shape)
+        full = len(self.kinds) >= MOST_KINDS // 2
+        row = self.row_of_wait(queue, cls, shape) if full else self._make(kind)
         chain = self.above[row]
         self.learned += 1
         self.quiet_since[chain] = self.learned

@@ -13,7 +13,7 @@ from fairway.model.phases import Cause, JobPhase, Reach
 from fairway.model.plan import Placement
 from fairway.model.queue import Queue
 from fairway.model.reasons import Outranked, PreemptedBy, ReclaimedBy, StopReason, Yielding
-from fairway.model.time import Instant, later
+from fairway.model.time import SECOND, Instant, later
 from fairway.state.cluster import KEEP_ENDED, ClusterState, EndedAttempt, EndedJob
 from fairway.state.dependents import SUCCEEDED, forget_all, of_array, of_job, register
 from fairway.state.groups import shape_of
@@ -231,12 +231,12 @@ def _record(state: ClusterState, row: int, fact: AttemptEnded, outcome: Outcome)
 
 
 def learn_wait(state: ClusterState, row: int) -> None:
-    """A job starts: remember how long it stood in line, the first time that it does."""
-    jobs = state.jobs
-    if not jobs.attempt[row]:
+    """A job starts: remember how long it stood in line, the first time that it does. One that started at once says
+    nothing about those that wait."""
+    jobs, wait = state.jobs, state.now - int(state.jobs.queued_at[row])
+    if wait >= SECOND and not jobs.attempt[row]:
         group = state.groups.group(int(jobs.group[row]))
-        queue = state.queues.id_of(group.queue)
-        state.history.waited(queue, group.cls, group.shape, state.now - int(jobs.queued_at[row]))
+        state.history.waited(state.queues.id_of(group.queue), group.cls, group.shape, wait)
 
 
 def _measure(state: ClusterState, row: int) -> None:
