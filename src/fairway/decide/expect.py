@@ -1,10 +1,11 @@
 """When waiting jobs will start, as ranges: the line is played forward again and again, with run times drawn each time.
 
-In each play what runs ends after a time drawn from its forecast (``forecast``: conditional on how long it has run), and
-whoever waits takes the room in the order of the line as it stands now, and runs for a time drawn likewise. The start of
-a job is half the time before the p50 of its plays, and nine times of ten before their p90. A play knows nothing of who
-will be submitted ahead of it meanwhile, of fair shares and of reservations; so a job is told no earlier range than how
-long such jobs (queue and class, shape) have stood in line lately. ``bench.starts`` measures how often the ranges hold.
+In each play what runs ends after a time drawn from its forecast (``forecast``: conditional on how long it has run),
+and whoever waits takes the room in the order of the line as it stands now, and runs for a time drawn likewise. The
+start of a job is half the time before the p50 of its plays, and nine times of ten before their p90. A play knows
+nothing of who will be submitted ahead of it meanwhile, of fair shares, and of short work in reserved room; so a job
+is told no earlier range than how long such jobs (queue and class, shape) have stood in line lately. ``bench.starts``
+measures how often the ranges hold.
 """
 
 import heapq
@@ -15,6 +16,7 @@ import numpy as np
 from fairway.decide import forecast, order
 from fairway.decide.admit import over_limit
 from fairway.decide.gang import Fitted, place
+from fairway.decide.reserve import give_back, withhold
 from fairway.model.plan import Placement
 from fairway.model.policy import Policy
 from fairway.model.reasons import Range
@@ -118,6 +120,8 @@ class _Play:
                 self._take(row, hold.placement, 1)
                 self._agenda.append((end, row, hold.placement))
         heapq.heapify(self._agenda)
+        self._kept = {jobs.row_of[job]: reserved for job, reserved in snap.reserved.items()}
+        self._parts = {row: withhold(snap, self._trial, reserved) for row, reserved in self._kept.items()}
 
     def run(self, wanted: set[int]) -> dict[int, int]:
         """When jobs of the line start, by row, until all that are wanted have."""
@@ -141,12 +145,17 @@ class _Play:
         for at, row in enumerate(self._line):
             group = snap.groups.group(int(jobs.group[row]))
             shape = int(snap.groups.shape[jobs.group[row]])
-            if shape in refused or over_limit(snap, self._trial, group.queue, group.shape.sums):
+            kept = self._parts.pop(row, None)
+            if kept is not None:
+                give_back(self._trial, kept)
+            elif shape in refused or over_limit(snap, self._trial, group.queue, group.shape.sums):
                 continue
             self.left -= 1
             outcome = place(snap, self._trial, self._policy, group.shape)
             if not isinstance(outcome, Fitted):
                 refused.add(shape)
+                if kept is not None:
+                    self._parts[row] = withhold(snap, self._trial, self._kept[row])
                 continue
             self._trial.charge(group.queue, placed_sums(jobs.job(row), outcome.placement))
             slower = max(pace(jobs.job(row), outcome.placement, snap.nodes), 1e-6)

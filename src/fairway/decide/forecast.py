@@ -50,6 +50,11 @@ def pending(history: RunTimes, jobs: JobTable, rows: Ints, at: Floats | float = 
     return _capped(span, jobs.longest[rows].astype(np.float64))
 
 
+def after(history: RunTimes, jobs: JobTable, rows: Ints, done: Floats) -> Span:
+    """What jobs, waiting or running, will take beyond ``done`` milliseconds of work, at full pace."""
+    return _ahead(history, jobs, rows, done, 0.5)
+
+
 def running(history: RunTimes, jobs: JobTable, rows: Ints, now: int, at: Floats | float = 0.5) -> Span:
     """What live attempts will still take on what they have; one that is being stopped, next to nothing. ``at`` as in
     ``pending``."""
@@ -144,7 +149,7 @@ def _left(history: RunTimes, kinds: Ints, sketch: int, done: Floats, unit: float
         at = np.where(few, history.parent[at], at)
         level = np.where(few, depth + 1, level)
     count = total[at] - gone
-    known = count > 0
+    known = count >= (ENOUGH if sketch == RATIO else 1)  # one bad estimate says little of the others
     p50, p90, drawn = (
         np.maximum(_value(below, at, gone + _rank(count, each), each, offset) * unit - done, 1.0)
         for each in (0.5, 0.9, q)

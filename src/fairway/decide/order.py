@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fairway.decide import forecast
 from fairway.model.job import PriorityClass
 from fairway.model.policy import Ordering, Policy
 from fairway.model.queue import DISCIPLINES, TAKE_TURNS
@@ -42,6 +43,9 @@ class Standing:
     snap: Snapshot
     order: Ordering
 
+
+_WRONG = 1.5
+"""How many times off an estimate must be expected to be before experience is believed in its stead."""
 
 Key = Callable[[Standing], Floats]
 """(P,) the smaller, the earlier."""
@@ -162,13 +166,17 @@ def attained(snap: Snapshot, policy: Policy, rows: Ints) -> Floats:
 def remaining(snap: Snapshot, order: Ordering, rows: Ints, ran: Floats) -> Floats:
     """(P,) expected run time from now on, in milliseconds, of jobs that have run for ``ran`` (P,).
 
-    From what the job reports of its steps; else from its estimate; else a job is taken for one of ``order.unknown``.
-    For one that has outlived what was expected the expectation is doubled, again and again: run times are heavy-tailed.
+    From what the job reports of its steps; else from its estimate, unless such estimates were far off; else from
+    how long such work took, which also corrects a bad estimate (``forecast``); else a job is taken for one of
+    ``order.unknown``. For one that has outlived what was expected the expectation is doubled, again and again: run
+    times are heavy-tailed.
     """
-    jobs = snap.jobs
+    jobs, span = snap.jobs, forecast.after(snap.history, snap.jobs, rows, ran)
     told = np.where(jobs.estimate[rows] > 0, jobs.estimate[rows], order.unknown).astype(np.float64)
     doubled = told * np.exp2(np.floor(np.log2(np.maximum(ran / told, 0.5))) + 1)
-    left = doubled - ran
+    estimate = jobs.estimate[rows]
+    wrong = np.abs(np.log2((span.p50 + ran) / np.maximum(estimate, 1))) > np.log2(_WRONG)
+    left = np.where(span.known & ((estimate <= 0) | wrong), span.p50, doubled - ran)
     step, total = jobs.step[rows], jobs.total_steps[rows]
     reports = (step > 0) & (total >= step) & (ran > 0)
     return np.where(reports, ran * (total - step) / np.maximum(step, 1), left)

@@ -129,7 +129,8 @@ class RunTimes:
     def below_of(self, rows: Ints) -> np.ndarray[Any, np.dtype[np.int32]]:
         """``below``, right in these rows and those of coarser kinds: cheaper while many others have changed."""
         if self._stale:
-            needed = {int(at) for row in np.unique(rows).tolist() for at in self.above[row]}
+            kinds: list[int] = np.unique(rows).tolist()
+            needed: list[int] = np.unique(np.concatenate([self.above[row] for row in kinds])).tolist() if kinds else []
             self._freshen([row for row in needed if row in self._stale])
         return self._below
 
