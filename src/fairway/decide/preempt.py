@@ -6,6 +6,7 @@ turns out not to be needed is spared again.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from math import inf
 
 import numpy as np
@@ -24,7 +25,7 @@ from fairway.state.groups import Group
 from fairway.state.jobs import task_need
 from fairway.state.snapshot import Snapshot, Trial
 
-MOST_LOOKED = 512
+MOST_LOOKED = 128
 """Nodes that are looked at for a job that may only take what others have borrowed: their bounds do not know of that."""
 
 
@@ -123,16 +124,20 @@ class Search:
     def _reaches_all(self) -> bool:
         """Whether the job may take what another queue is guaranteed. Unless it is CRITICAL, or covered by a quota
         itself, whom it stops would only take it back."""
-        quotas = (self.snap.queues.guard, self.trial.used, self.snap.queues.quota)
-        critical = self.group.cls is PriorityClass.CRITICAL
-        return critical or covered(self.group.queue, self.group.shape.least_sums, quotas)
+        queues = self.snap.queues
+        if self.group.cls is PriorityClass.CRITICAL or not (queues.guard[: queues.height] >= 0).any():
+            return True  # nobody is guaranteed anything
+        quotas = (queues.guard, self.trial.used, queues.quota)
+        return covered(self.group.queue, self.group.shape.least_sums, quotas)
 
     def _lent(self, some: Sequence[Victim]) -> list[Victim]:
-        """Those of the victims that only use what their queues have borrowed."""
+        """Those of the victims that only use what their queues have borrowed, as many as may be stopped."""
         lent = Lent(self.snap)
         for row in sorted(self.taken | {victim.row for victim in some if victim.stopping}):
             lent.leave(row)
-        return [victim for victim in some if victim.stopping or lent.take(victim.row)]
+        stopping = [victim for victim in some if victim.stopping]
+        others = (victim for victim in some if not victim.stopping and lent.take(victim.row))
+        return [*stopping, *islice(others, self.most)]
 
     def best_single(self, bounds: Sequence[tuple[float, int]]) -> Preemption | None:
         """For a job of one task: the node whose cheapest sufficient set of victims loses least, the first of equals.

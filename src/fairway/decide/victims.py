@@ -105,7 +105,7 @@ def nodes_by_bound(
     bound = np.bincount(nodes, part * lost, height)
     least = np.full(height, np.inf)
     np.minimum.at(least, nodes, lost)
-    bound = np.where(need > 0, np.maximum(bound, 0), least) * _ROUNDING
+    bound = np.where(need > 0, np.maximum(bound, least), least) * _ROUNDING  # somebody must go as a whole
     there = np.flatnonzero(able & (np.bincount(nodes, minlength=height) > 0) & (total >= need))
     return sorted(zip(bound[there].tolist(), there.tolist(), strict=True))
 
