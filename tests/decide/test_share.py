@@ -105,6 +105,13 @@ def by_hand(it: Rehearsal, case: Case) -> list[int]:
     for row in rows.tolist():
         waiting.setdefault(int(jobs.queue[row]), []).append(row)
     past, whole, found = past_use(snap, it.policy), capacity(snap), list[int]()
+    average = queues.average_at(snap.now)
+
+    def weight_of(row: int) -> float:
+        """Half of it for who has used more than its quota for long."""
+        long = any(0 < queues.quota[row, c] < average[row, c] for c in range(3))
+        return float(queues.weight[row]) * (0.5 if long else 1.0)
+
     children = {row: [other for other in queues.rows() if queues.above[other][1:2] == [row]] for row in queues.rows()}
 
     def dominant(use: np.ndarray, weight: float) -> int:
@@ -124,7 +131,7 @@ def by_hand(it: Rehearsal, case: Case) -> list[int]:
             theirs = best(child)
             if theirs:
                 use = trial.used[child] + past[child]
-                sent.append((theirs[0], dominant(use, float(queues.weight[child])), *theirs[1:]))
+                sent.append((theirs[0], dominant(use, weight_of(child)), *theirs[1:]))
         if waiting.get(queue):
             row, below = waiting[queue][0], children[queue]
             use = trial.used[queue] - trial.used[below].sum(axis=0)

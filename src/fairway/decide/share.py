@@ -38,7 +38,18 @@ def past_use(snap: Snapshot, policy: Policy) -> Floats:
 def shares(snap: Snapshot, policy: Policy) -> Floats:
     """(Q,) the weighted dominant share of every queue: above 1 for one that uses, and has used, more than its part."""
     use = snap.queues.used[: snap.queues.height] + past_use(snap, policy)
-    return (use * _per_unit(snap)).max(axis=1) / snap.queues.weight[: snap.queues.height]
+    return (use * _per_unit(snap)).max(axis=1) / weights(snap, policy)
+
+
+def weights(snap: Snapshot, policy: Policy) -> Floats:
+    """(Q,) what each queue's share is divided by: its weight, or ``throttle`` times that while its average use is above
+    its guaranteed quota in a resource that the quota names."""
+    queues, height = snap.queues, snap.queues.height
+    quota, weight = queues.quota[:height], queues.weight[:height]
+    if policy.fairness.throttle == 1 or not quota.any():
+        return weight
+    long = ((quota > 0) & (queues.average_at(snap.now) > quota)).any(axis=1)
+    return np.where(long, weight * policy.fairness.throttle, weight)
 
 
 def turns(snap: Snapshot, trial: Trial, policy: Policy, queue_of: Ints, jobs: tuple[Ints, Ints, Ints]) -> Columns:
@@ -55,7 +66,7 @@ def turns(snap: Snapshot, trial: Trial, policy: Policy, queue_of: Ints, jobs: tu
     uses = np.concatenate([trial.used[rows], _own(snap, trial.used)[entrants]])
     pasts = np.concatenate([past[rows], np.maximum(_own(snap, past)[entrants], 0.0)])
     # The jobs of a queue itself stand beside the queues below it, with a weight of 1.
-    weight = np.concatenate([queues.weight[rows], np.ones(len(entrants))])
+    weight = np.concatenate([weights(snap, policy)[rows], np.ones(len(entrants))])
     shape, cls, order = jobs
     return (
         (entrants, np.append(firsts[1:], len(queue_of)), shape, snap.groups.shapes.sums, cls, order),

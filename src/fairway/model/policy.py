@@ -93,12 +93,15 @@ class Placing:
 @dataclass(frozen=True, slots=True)
 class Fairness:
     """``half_life``: in what time past use counts half. ``history``: how much the decayed average of past use counts
-    beside what is used now."""
+    beside what is used now. ``throttle``: what the weight of a queue is multiplied with while that average is above its
+    guaranteed quota."""
 
     half_life: Duration = Duration(DAY)
     history: float = 1.0
+    throttle: float = 0.5
 
     def __post_init__(self) -> None:
+        within(self, "policy.fairness", "throttle", 0.001, 1)
         within(self, "policy.fairness", "half_life", SECOND, 3650 * DAY)
         within(self, "policy.fairness", "history", 0, 1000)
 
