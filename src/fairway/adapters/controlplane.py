@@ -30,7 +30,7 @@ from fairway.adapters.stores.inbox import Inbox
 from fairway.adapters.stores.projection import Projection
 from fairway.adapters.stores.queries import Queries
 from fairway.adapters.stores.sqlite import SqliteStore
-from fairway.decide.warm import WarmUp
+from fairway.adapters.warmup import WarmUp
 from fairway.engine.adviser import Adviser
 from fairway.engine.loop import CHECKPOINT_EVERY, Loop
 from fairway.engine.ports import Executor

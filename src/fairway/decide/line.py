@@ -162,9 +162,20 @@ class Line:
             self.over[self.groups[at]] = at
         else:
             self.hopeless[self.groups[at]] = True
+            self._give_up_like(at)
             if self.no_room[self.shapes[at]] < 0:
                 self.no_room[self.shapes[at]] = at
         self.answers[at] = OVER_LIMIT if limit else NO_ROOM
+
+    def _give_up_like(self, at: int) -> None:
+        """Nobody of the same shape, and no higher class, finds victims either. Where a quota covers some queues and not
+        others, that is for each group to find out."""
+        jobs, guard, preempts = self.snap.jobs, self.snap.queues.guard, self.snap.groups.preempts
+        if guard[jobs.queue[self.rows[at]]] < 0 and preempts[self.groups[at]]:
+            alike = (self._shapes == self.shapes[at]) & (jobs.cls[self._rows] >= jobs.cls[self.rows[at]])
+            alike &= guard[jobs.queue[self._rows]] < 0
+            groups = self._groups[alike]
+            self.hopeless[groups[preempts[groups]]] = True
 
     def ask_of_all(self) -> None:
         """Ask the caller about every group that finds no room, not only about those that may take it from others."""

@@ -24,7 +24,7 @@ from fairway.model.plan import Action, Placement, Start
 from fairway.state.groups import Group, Shape
 from fairway.state.jobs import placed_sums, task_need
 
-LOOKS = 1 << 16
+LOOKS = 1 << 14
 """Nodes that one decision may look at for this; a placement looks at all of them, and costs as much as ``LEAST``."""
 LEAST = 128
 MOST_ASKS = 8

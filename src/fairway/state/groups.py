@@ -258,11 +258,15 @@ class GroupTable:
         if not self.blocked[row]:
             self.ready += sign
 
-    def settle(self) -> None:
-        """Every ready group has been tried: those with jobs left in line have been refused."""
+    def settle(self, awake: Bools | None = None) -> None:
+        """Every ready group has been tried: those with jobs left in line have been refused. Those ``awake`` (G,) are
+        tried once more all the same."""
         if self.ready:
-            self.blocked[: self.height] |= self.pending[: self.height] > 0
-            self.ready = 0
+            refused = self.pending[: self.height] > 0
+            if awake is not None:
+                refused &= ~awake
+            self.blocked[: self.height] |= refused
+            self.ready = int(self.pending[: self.height][~self.blocked[: self.height]].sum())
 
     def wake_for_room(self, nodes: NodeTable, queues: QueueTable, rows: Iterable[int]) -> None:
         """Unblock every group of which a task could fit a node that has gained room.

@@ -2,8 +2,8 @@
 
 import pytest
 
+from fairway.adapters.warmup import WarmUp
 from fairway.decide import walk_fast
-from fairway.decide.warm import WarmUp
 from fairway.testing.builders import Rehearsal, a_job, a_node, a_request, submitted
 
 
