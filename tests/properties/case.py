@@ -101,7 +101,7 @@ class Case:
             self._prove()
             for action in plan.each():
                 if isinstance(action, Stop):
-                    stopped[action.attempt.job] += 1
+                    stopped[action.attempt.job] += action.cause is Cause.PREEMPTED  # resized is not taken away
                     self.counts[f"stopped: {action.cause}"] += 1
                 elif isinstance(action, Start):
                     self.counts["started"] += 1
