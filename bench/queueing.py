@@ -38,7 +38,7 @@ from fairway.model.errors import FairwayError, InvalidField
 from fairway.model.ids import JobId
 from fairway.model.job import Job
 from fairway.model.policy import Backfill, Defrag, Ordering, Policy
-from fairway.model.time import SECOND, Duration
+from fairway.model.time import MINUTE, SECOND, Duration
 from fairway.sim.simulate import NO_CHECKPOINTS, Forgetful
 from fairway.sim.traces import Trace, generate, read
 from fairway.sim.world import Settings, SimulatedWorld
@@ -71,7 +71,7 @@ ROWS: Final = {
     "tiresias": Row(Ordering("las", **EAGER), False, lambda _: queues.tiresias()),
     "themis": Row(Ordering("las", margin=1.01, least_run=Duration(queues.LEASE)), True, lambda trace: _themis(trace)),
     "fairway_unknown": Row(Ordering("las")),
-    "fairway_known": Row(Ordering("srsf"), True),
+    "fairway_known": Row(Ordering("srsf", margin=1.01, least_run=MINUTE), True),
 }
 
 
