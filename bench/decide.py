@@ -105,7 +105,7 @@ def run(gpus: int, pending: int, queues: int, cycles: int, change: int | None, s
     running: dict[AttemptId, None] = {}
     rng = np.random.default_rng(seed)
     _believe(state, plan, 3, running)
-    whole, alone, after, stopped = list[float](), list[float](), list[float](), 0
+    whole, alone, after, stopped, wanted = list[float](), list[float](), list[float](), 0, 0
     for cycle in range(cycles):
         now = Instant(CYCLE * (cycle + 1))
         live = list(running)

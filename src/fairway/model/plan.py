@@ -141,7 +141,8 @@ class Review:
     at: Instant
 
 
-Action = Start | Starts | Stop | Hold | Release | Reserve | Unreserve | Unplaced | Review | Tidy
+OneAction = Start | Stop | Hold | Release | Reserve | Unreserve | Unplaced | Review | Tidy
+Action = OneAction | Starts
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +156,7 @@ class Plan:
     actions: tuple[Action, ...] = ()
     tried: bool = False
 
-    def each(self) -> Iterator[Start | Stop | Hold | Release | Reserve | Unreserve | Unplaced | Review | Tidy]:
+    def each(self) -> Iterator[OneAction]:
         """Every action, those in columns one by one."""
         for action in self.actions:
             if isinstance(action, Starts):

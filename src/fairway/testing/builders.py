@@ -135,7 +135,7 @@ class Rehearsal:
     def decide(self) -> Plan:
         """Decide once, and believe the ruling."""
         plan = decide(snapshot(self.state), self.state.policy)
-        chains = [str(action.reason) for action in plan.actions if _for_a_victim(self.state, action)]
+        chains = [str(action) for action in plan.actions if _for_a_victim(self.state, action)]
         assert not chains, f"a victim stops others in turn: {chains}"
         if plan:
             self.tell(Ruled(plan))

@@ -15,7 +15,7 @@ from fairway.model.ids import ExecutorId, JobId, NodeId, QueueId, ServiceId
 from fairway.model.job import ArrayIndex, Dependency, Job, Priority, PriorityClass, Retry, Role
 from fairway.model.node import Node
 from fairway.model.policy import Policy
-from fairway.model.queue import DISCIPLINES, Queue, RollingQuota
+from fairway.model.queue import DISCIPLINES, Discipline, Queue, RollingQuota
 from fairway.model.resources import WHOLE, Accelerator, Amount, Request
 from fairway.model.service import Service
 from fairway.model.time import HOUR, Duration, Instant, parse_duration
@@ -109,7 +109,8 @@ def queue_of(words: Sequence[str]) -> Queue:
         memory_mib=0 if "memory" in options and not freely else None,
         gpu_milli=borrowed if "gpus" in options and not freely else None,
     )
-    discipline = next((name for name in DISCIPLINES if name == options.get("discipline")), None)
+    asked = options.get("discipline")
+    discipline: Discipline | None = next((name for name in DISCIPLINES if name == asked), None)
     weight = float(options.get("weight", "1"))
     return Queue(QueueId(words[0]), weight, quota, borrow, discipline=discipline, rolling=_rolling(options))
 

@@ -48,8 +48,8 @@ from fairway.model.ids import AttemptId, ExecutorId, JobId, NodeId
 from fairway.model.job import Job
 from fairway.model.phases import Cause
 from fairway.model.plan import (
-    Action,
     Hold,
+    OneAction,
     Placement,
     Plan,
     Release,
@@ -311,7 +311,7 @@ class Stage:
         return tuple(tasks)
 
 
-def render(action: Action) -> Iterator[str]:
+def render(action: OneAction) -> Iterator[str]:
     """An action as a line of a plan."""
     if isinstance(action, Start):
         n = f"@{action.attempt.n}" if action.attempt.n > 1 else ""
