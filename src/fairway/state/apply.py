@@ -248,19 +248,14 @@ def _epoch_began(state: ClusterState, fact: f.EpochBegan) -> None:
 
 
 def _ruled(state: ClusterState, fact: f.Ruled) -> None:
-    later: list[Stop | Release] = []
-    started = False
-    for action in fact.plan.each():
-        started |= isinstance(action, Start)
-        if isinstance(action, Stop | Release):
-            later.append(action)
-        else:
+    actions = list(fact.plan.each())
+    later = [action for action in actions if isinstance(action, Stop | Release)]
+    for action in actions:
+        if not isinstance(action, Stop | Release):
             _RULE[type(action)](state, action)
     if fact.plan.tried:
-        # Whoever a quota covers may take back the room of those who have only just got it.
-        groups, guard = state.groups, state.queues.guard
-        state.groups.settle(guard[groups.queue[: groups.height]] >= 0 if started else None)
-    if any(isinstance(action, Start) and state.jobs.may_shrink(action) for action in fact.plan.actions):
+        state.groups.settle(state.queues, started=any(isinstance(action, Start) for action in actions))
+    if any(isinstance(action, Start) and state.jobs.may_shrink(action) for action in actions):
         state.groups.wake(np.ones(state.groups.height, np.bool_))  # whoever was refused may have room when it does
     for action in later:  # whom they put in line again has not been tried
         _RULE[type(action)](state, action)

@@ -258,13 +258,14 @@ class GroupTable:
         if not self.blocked[row]:
             self.ready += sign
 
-    def settle(self, awake: Bools | None = None) -> None:
-        """Every ready group has been tried: those with jobs left in line have been refused. Those ``awake`` (G,) are
-        tried once more all the same."""
+    def settle(self, queues: QueueTable, *, started: bool) -> None:
+        """Every ready group has been tried: those with jobs left in line have been refused. When somebody has
+        ``started``, those that a quota may cover are tried once more: they may take back room that was only just given.
+        """
         if self.ready:
             refused = self.pending[: self.height] > 0
-            if awake is not None:
-                refused &= ~awake
+            if started:
+                refused &= queues.guard[self.queue[: self.height]] < 0
             self.blocked[: self.height] |= refused
             self.ready = int(self.pending[: self.height][~self.blocked[: self.height]].sum())
 

@@ -129,7 +129,7 @@ def test_tables_that_know_more_than_a_repaired_journal_are_made_anew(place: Plac
 def test_frames_that_cannot_be_read_again_cost_history_and_no_job(
     place: Place, caplog: pytest.LogCaptureFixture
 ) -> None:
-    live(place, 1)
+    live(place, 2)
     content = place.content()
     with SqliteStore.open(place.journal) as store:
         assert store.newest_checkpoint() is not None
