@@ -175,7 +175,9 @@ def remaining(snap: Snapshot, order: Ordering, rows: Ints, ran: Floats) -> Float
     told = np.where(jobs.estimate[rows] > 0, jobs.estimate[rows], order.unknown).astype(np.float64)
     doubled = told * np.exp2(np.floor(np.log2(np.maximum(ran / told, 0.5))) + 1)
     estimate = jobs.estimate[rows]
-    wrong = np.abs(np.log2((span.p50 + ran) / np.maximum(estimate, 1))) > np.log2(_WRONG)
+    # Judged as of the start: of those who get close to the end of an exact estimate, nobody is known to go beyond it.
+    fresh = forecast.after(snap.history, jobs, rows, np.zeros(len(rows)))
+    wrong = fresh.known & (np.abs(np.log2(fresh.p50 / np.maximum(estimate, 1))) > np.log2(_WRONG))
     left = np.where(span.known & ((estimate <= 0) | wrong), span.p50, doubled - ran)
     step, total = jobs.step[rows], jobs.total_steps[rows]
     reports = (step > 0) & (total >= step) & (ran > 0)
