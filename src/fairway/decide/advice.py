@@ -21,7 +21,6 @@ from fairway.model.resources import WHOLE, Accelerator, Request
 from fairway.model.time import Instant, format_duration
 from fairway.model.where import ANYWHERE
 from fairway.state.groups import Shape
-from fairway.state.jobs import task_need
 from fairway.state.snapshot import Snapshot, Trial
 
 MOST_TYPES = 4
@@ -160,9 +159,7 @@ def _promised(snap: Snapshot, row: int) -> _Promised:
     trial = Trial(snap)
     for other in snap.held:
         hold = snap.jobs.hold[other]
-        for task in hold.placement if hold is not None else ():
-            need = task_need(snap.jobs.job(other), task)
-            trial.take(snap.nodes.row_of[task.node], need, task.devices, task.gpu_milli)
+        trial.put(other, hold.placement if hold is not None else ())
     own = snap.jobs.id_of(row)
     return _Promised(trial, {job: withhold(snap, trial, kept) for job, kept in snap.reserved.items() if job != own})
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from fairway.decide import fit, near
 from fairway.decide.gang import Fitted, place
-from fairway.decide.preempt import give_back, lost_work
+from fairway.decide.preempt import lost_work
 from fairway.decide.victims import Victim
 from fairway.model.job import PriorityClass
 from fairway.model.phases import JobPhase
@@ -156,7 +156,7 @@ def _tried(search: _Search, shape: Shape, victims: Sequence[Victim], cleared: Se
     """Try it out: the victims go, the request comes, the victims come back elsewhere. The trial is rolled back."""
     trial, mark = search.trial, search.trial.mark()
     for victim in victims:
-        give_back(search.snap, trial, victim.row)
+        trial.put(victim.row, search.snap.jobs.placement[victim.row], sign=-1)
     outcome = place(search.snap, trial, search.policy, shape, least=True)
     found: Clearing | None = None
     if isinstance(outcome, Fitted):
@@ -189,7 +189,7 @@ def to_empty(snap: Snapshot, trial: Trial, policy: Policy, taken: set[int], most
         tried += 1
         mark = trial.mark()
         for victim in victims:
-            give_back(snap, trial, victim.row)
+            trial.put(victim.row, snap.jobs.placement[victim.row], sign=-1)
         moves = search.resettle(victims, [node], partly)
         trial.rollback(mark)
         if moves is not None:

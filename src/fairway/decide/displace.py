@@ -27,13 +27,11 @@ from fairway.model.reasons import Placed
 from fairway.model.time import NEVER, Instant
 from fairway.state.columns import Bools, Floats, Ints
 from fairway.state.groups import Shape
-from fairway.state.jobs import PHASES, task_need
 from fairway.state.snapshot import Snapshot, Trial
 from fairway.state.tables import CPU, MEMORY, NO_LIMIT
 
 _ROUNDING = 1 + 1e-9
 """Keys that are equal but for their last bits are equal."""
-_LIVE = [code for code, phase in enumerate(PHASES) if phase.live]
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,8 +277,7 @@ def _keeps_its_work(snap: Snapshot, row: int) -> bool:
 
 
 def _live(snap: Snapshot) -> list[int]:
-    jobs, height = snap.jobs, snap.jobs.height
-    return np.flatnonzero(np.isin(jobs.phase[:height], _LIVE)).tolist()
+    return np.flatnonzero(snap.jobs.live()).tolist()
 
 
 def _sums(snap: Snapshot, row: int) -> tuple[int, int, int]:
@@ -291,8 +288,5 @@ def _sums(snap: Snapshot, row: int) -> tuple[int, int, int]:
 def _free(snap: Snapshot, trial: Trial, rows: Iterable[int], sign: int = -1) -> None:
     """Give back on the trial what these jobs hold; ``sign=1`` takes it."""
     for row in rows:
-        job = snap.jobs.job(row)
-        for task in snap.jobs.placement[row]:
-            flat = tuple(sign * need for need in task_need(job, task))
-            trial.take(snap.nodes.row_of[task.node], flat, task.devices, sign * task.gpu_milli)
+        trial.put(row, snap.jobs.placement[row], sign)
         trial.charge(int(snap.jobs.queue[row]), tuple(sign * value for value in _sums(snap, row)))

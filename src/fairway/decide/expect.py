@@ -23,7 +23,7 @@ from fairway.model.reasons import Range
 from fairway.model.time import NEVER, Instant
 from fairway.state.columns import Floats, Ints
 from fairway.state.history import pace
-from fairway.state.jobs import placed_sums, task_need
+from fairway.state.jobs import placed_sums
 from fairway.state.snapshot import Snapshot, Trial
 
 PLAYS, LEAST_PLAYS = 24, 8
@@ -168,11 +168,8 @@ class _Play:
         return started
 
     def _take(self, row: int, placement: Placement, sign: int) -> None:
-        job = self._snap.jobs.job(row)
-        for task in placement:
-            flat = tuple(sign * need for need in task_need(job, task))
-            self._trial.take(self._snap.nodes.row_of[task.node], flat, task.devices, sign * task.gpu_milli)
-        cpu, memory, gpu = placed_sums(job, placement)
+        self._trial.put(row, placement, sign)
+        cpu, memory, gpu = placed_sums(self._snap.jobs.job(row), placement)
         self._trial.charge(int(self._snap.jobs.queue[row]), (sign * cpu, sign * memory, sign * gpu))
 
 

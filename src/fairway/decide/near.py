@@ -86,6 +86,15 @@ def _holding(
         yield level, places.domain_name(level, code), domains == code
 
 
+def could_host(snap: Snapshot, shape: Shape) -> Bools:
+    """Nodes that take work and could hold a task of a shape if they were empty."""
+    whole = fit.whole_capacity(snap, allowed(snap, shape))
+    able = np.zeros(snap.nodes.height, np.bool_)
+    for request, _, _ in shape.roles:
+        able |= fit.fits(snap.nodes, whole, request)
+    return able & snap.nodes.placeable[: snap.nodes.height]
+
+
 def could_hold(snap: Snapshot, trial: Trial, shape: Shape, level: Level) -> Iterator[Bools]:
     """The domains of a level that could hold the least of a gang if they were empty, as masks: ``MOST_TRIED`` of them,
     those first in which most tasks find room now."""

@@ -20,11 +20,11 @@ from fairway.decide.repack import Repack
 from fairway.decide.reserve import Room
 from fairway.model.ids import AttemptId
 from fairway.model.phases import Cause, JobPhase
-from fairway.model.plan import Action, Hold, Placement, Plan, Release, Review, Start, Starts, Stop, Tidy, Unplaced
+from fairway.model.plan import Action, Hold, Placement, Plan, Release, Review, Start, Stop, Tidy, Unplaced, placed_jobs
 from fairway.model.policy import Policy
 from fairway.model.reasons import Grown, Outranked, Placed, PreemptedBy, RanTooLong, ReclaimedBy, StopReason
 from fairway.state.groups import Group
-from fairway.state.jobs import placed_sums, task_need
+from fairway.state.jobs import placed_sums
 from fairway.state.snapshot import Snapshot, Trial
 
 
@@ -43,16 +43,9 @@ class Cycle:
     """Whether there may be somebody who could go on with fewer workers."""
 
     def settled(self) -> set[int]:
-        """Rows of waiting jobs that this plan has found room for."""
-        row_of, rows = self.snap.jobs.row_of, set[int]()
-        for action in self.actions:
-            if isinstance(action, Start):
-                rows.add(row_of[action.attempt.job])
-            elif isinstance(action, Starts):
-                rows.update(row_of[job] for job in action.jobs)
-            elif isinstance(action, Hold):
-                rows.add(row_of[action.job])
-        return rows - self.victims - set(self.snap.held)
+        """Rows of jobs that this plan starts, or holds room for."""
+        row_of = self.snap.jobs.row_of
+        return {row_of[job] for job in placed_jobs(self.actions)}
 
 
 def decide(snap: Snapshot, policy: Policy, disciplines: order.Disciplines = order.TABLE) -> Plan:
@@ -165,13 +158,11 @@ def place_in_order(cycle: Cycle) -> None:
 
 def take_turns(cycle: Cycle) -> None:
     """In queues whose jobs take turns, those that rank ahead take the place of running ones that rank behind."""
-    snap, jobs = cycle.snap, cycle.snap.jobs
+    snap = cycle.snap
     queues = displace.queues(snap, cycle.policy)
     if not queues:
         return
-    done = list(Plan(tuple(cycle.actions)).each())
-    settled = {jobs.row_of[action.attempt.job] for action in done if isinstance(action, Start)}
-    settled |= {jobs.row_of[action.job] for action in done if isinstance(action, Hold)}
+    settled = cycle.settled()
     for queue in queues:
         if snap.queues.exhausted(queue, snap.now) is not None:
             continue
@@ -185,12 +176,10 @@ def take_turns(cycle: Cycle) -> None:
 
 def move_work(cycle: Cycle) -> None:
     """Where a large request waits though enough is free in sum, work that can go on elsewhere makes room for it."""
-    snap, jobs = cycle.snap, cycle.snap.jobs
+    snap = cycle.snap
     if not snap.tidy_due:
         return
-    plan = Plan(tuple(cycle.actions))
-    settled = {jobs.row_of[action.attempt.job] for action in plan.each() if isinstance(action, Start)}
-    settled |= {jobs.row_of[action.job] for action in cycle.actions if isinstance(action, Hold)}
+    settled = cycle.settled()
     for row, found in tidy.clearings(snap, cycle.trial, cycle.policy, settled, cycle.victims):
         cycle.actions += tidy.actions(snap, row, found)
         for move in found.moves:
@@ -207,7 +196,7 @@ def grow(cycle: Cycle) -> None:
     """Elastic jobs get what nobody waits for, and what their deadlines need."""
     if not cycle.policy.elastic.grow or not np.count_nonzero(cycle.snap.groups.shapes.elastic):
         return
-    groups, leaving = cycle.snap.groups, len(cycle.settled())
+    groups, leaving = cycle.snap.groups, len(cycle.settled() - cycle.victims - set(cycle.snap.held))
     waiting = int(groups.pending[: groups.height][~groups.limited[: groups.height]].sum())
     idle = waiting <= leaving
     for one in resize.grow(cycle.snap, cycle.trial, cycle.policy, cycle.victims, idle=idle):
@@ -360,12 +349,10 @@ def _keep_company(cycle: Cycle, row: int, placement: Placement) -> None:
 
 def _take(cycle: Cycle, row: int, placement: Placement, *, charge: bool = True) -> None:
     """Take a placement off the trial. On nodes still being emptied free room may go below zero: nobody gets in."""
-    job = cycle.snap.jobs.job(row)
-    for task in placement:
-        node = cycle.snap.nodes.row_of[task.node]
-        cycle.trial.take(node, task_need(job, task), task.devices, task.gpu_milli)
+    cycle.trial.put(row, placement)
     if charge:
-        cycle.trial.charge(int(cycle.snap.jobs.queue[row]), placed_sums(job, placement))
+        jobs = cycle.snap.jobs
+        cycle.trial.charge(int(jobs.queue[row]), placed_sums(jobs.job(row), placement))
 
 
 def _fits_exactly(cycle: Cycle, row: int, placement: Placement) -> bool:

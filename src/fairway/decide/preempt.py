@@ -11,7 +11,7 @@ from math import inf
 
 import numpy as np
 
-from fairway.decide import fit, near
+from fairway.decide import near
 from fairway.decide.gang import Fitted, place
 from fairway.decide.quota import Lent, covered
 from fairway.decide.victims import Victim, cheapest_first, nodes_by_bound, victims
@@ -22,7 +22,6 @@ from fairway.model.policy import Policy
 from fairway.model.where import Level
 from fairway.state.columns import Bools
 from fairway.state.groups import Group
-from fairway.state.jobs import task_need
 from fairway.state.snapshot import Snapshot, Trial
 
 MOST_LOOKED = 128
@@ -54,7 +53,7 @@ def exposed(snap: Snapshot, policy: Policy, row: int, cls: PriorityClass) -> boo
         return False
     if cls is PriorityClass.CRITICAL:
         return True
-    return rules.exposed_from(int(jobs.placed_at[row])) <= snap.now and bool(jobs.preemptions[row] < rules.per_job)
+    return bool(jobs.placed_at[row] <= rules.exposes_placed_by(snap.now) and jobs.preemptions[row] < rules.per_job)
 
 
 def budget(snap: Snapshot, policy: Policy, cls: PriorityClass, taken: int) -> int:
@@ -72,7 +71,7 @@ def find(snap: Snapshot, trial: Trial, policy: Policy, group: Group, taken: set[
     one would take it back.
     """
     search = Search(snap, trial, policy, group, taken, budget(snap, policy, group.cls, len(taken)))
-    nodes = search.nodes_that_could()
+    nodes = near.could_host(snap, group.shape)
     if group.shape.single:
         found = victims(snap, policy, group.cls, taken)
         return search.best_single(nodes_by_bound(snap, trial, found, nodes, group.shape.roles[0][0]))
@@ -92,15 +91,6 @@ class Search:
     group: Group
     taken: set[int]
     most: int
-
-    def nodes_that_could(self) -> Bools:
-        """(N,) nodes that could hold a task if they were empty."""
-        snap = self.snap
-        whole = fit.whole_capacity(snap, near.allowed(snap, self.group.shape))
-        able = np.zeros(snap.nodes.height, np.bool_)
-        for request, _, _ in self.group.shape.roles:
-            able |= fit.fits(snap.nodes, whole, request)
-        return able & snap.nodes.placeable[: snap.nodes.height]
 
     def victims_on(self, nodes: Iterable[int]) -> list[Victim]:
         """Live jobs on these nodes: those that are stopping, then those that may be stopped, least lost work first."""
@@ -168,7 +158,7 @@ class Search:
         snap, trial, request = self.snap, self.trial, self.group.shape.roles[0][0]
         mark = trial.mark()
         for victim in gone:
-            give_back(snap, trial, victim.row)
+            trial.put(victim.row, snap.jobs.placement[victim.row], sign=-1)
         fits = bool((trial.free[node] >= request.flat).all())
         if request.fractional:
             fits &= bool(trial.share_max[node] >= request.milli_on(int(snap.nodes.gpu_memory[node])))
@@ -220,15 +210,7 @@ class Search:
         """Where the job would go if these victims were gone; the trial is rolled back."""
         mark = self.trial.mark()
         for victim in some:
-            give_back(self.snap, self.trial, victim.row)
+            self.trial.put(victim.row, self.snap.jobs.placement[victim.row], sign=-1)
         outcome = place(self.snap, self.trial, self.policy, self.group.shape, least=True, only=only)
         self.trial.rollback(mark)
         return outcome.placement if isinstance(outcome, Fitted) else None
-
-
-def give_back(snap: Snapshot, trial: Trial, row: int) -> None:
-    """Free the room of a live job on a trial."""
-    job = snap.jobs.job(row)
-    for task in snap.jobs.placement[row]:
-        flat = tuple(-need for need in task_need(job, task))
-        trial.take(snap.nodes.row_of[task.node], flat, task.devices, -task.gpu_milli)

@@ -9,9 +9,10 @@ over its quota; and nobody is stopped unless a trial has shown that the one who 
 
 import numpy as np
 
-from fairway.decide import preempt
+from fairway.decide import near, preempt
 from fairway.decide.preempt import Preemption, Search, Victim
 from fairway.decide.quota import Lent, covered
+from fairway.decide.victims import losses
 from fairway.model.job import PriorityClass
 from fairway.model.phases import JobPhase
 from fairway.model.policy import Policy
@@ -43,7 +44,7 @@ class Reclaim:
         if shape in self._hopeless or not covered(group.queue, shape.least_sums, quotas):
             return None
         search = Search(self._snap, self._trial, self._policy, group, self._stopped, self._policy.max_victims)
-        here = self._by_node(search.nodes_that_could(), int(queues.guard[group.queue]))
+        here = self._by_node(near.could_host(self._snap, shape), int(queues.guard[group.queue]))
         if shape.single:
             found = self._single(search, here)
         else:
@@ -118,7 +119,7 @@ class Reclaim:
         may = (guard < 0) | (over[guard] > 0)
         may &= (jobs.cls[live] != PriorityClass.CRITICAL) & (jobs.phase[live] != PHASE_CODE[JobPhase.STOPPING])
         live, far = live[may], np.where(guard < 0, np.inf, over[guard])[may]
-        lost = _lost(snap, self._policy, live)
+        _, lost = losses(snap, self._policy, live)
         order = np.lexsort((-jobs.ordinal[live], -jobs.cls[live], -far, lost))
         pool: list[int] = live[order[:MOST_LOOKED_AT]].tolist()
         self._pool = pool
@@ -138,11 +139,3 @@ def _over(used: Ints, quota: Ints) -> Floats:
     """(Q,) how far each queue is over its quota, as a part of it; 0 where it is not, or has none."""
     part = np.divide(used - quota, quota, out=np.zeros(used.shape), where=quota > 0)
     return part.max(axis=1, initial=0.0)
-
-
-def _lost(snap: Snapshot, policy: Policy, rows: Ints) -> Floats:
-    """(R,) what ``preempt.lost_work`` says of each row."""
-    jobs = snap.jobs
-    since = np.maximum(jobs.started_at[rows], jobs.checkpoint_at[rows])
-    ms = np.where(jobs.started_at[rows] > 0, np.maximum(snap.now - since, 0), 0)
-    return (ms + policy.preemption.restart) * (jobs.sums[rows, 2] + jobs.sums[rows, 0] // policy.cores_per_gpu)

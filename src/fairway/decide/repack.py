@@ -22,7 +22,7 @@ from fairway.decide.gang import Fitted, place
 from fairway.decide.line import Line
 from fairway.model.plan import Action, Placement, Start
 from fairway.state.groups import Group, Shape
-from fairway.state.jobs import placed_sums, task_need
+from fairway.state.jobs import placed_sums
 
 LOOKS = 1 << 14
 """Nodes that one decision may look at for this; a placement looks at all of them, and costs as much as ``LEAST``."""
@@ -124,10 +124,9 @@ class Repack:
         return slowest
 
     def _take_off(self, piece: _Piece) -> None:
-        job = self._snap.jobs.job(int(self._line.rows[piece.at]))
-        for task in piece.placement:
-            flat = tuple(-need for need in task_need(job, task))
-            self._trial.take(self._snap.nodes.row_of[task.node], flat, task.devices, -task.gpu_milli)
+        row = int(self._line.rows[piece.at])
+        job = self._snap.jobs.job(row)
+        self._trial.put(row, piece.placement, sign=-1)
         self._trial.charge(piece.group.queue, tuple(-amount for amount in placed_sums(job, piece.placement)))
 
     def _place(self, piece: _Piece) -> Fitted | None:

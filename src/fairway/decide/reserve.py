@@ -13,11 +13,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fairway.decide import fit, forecast, near, order
+from fairway.decide import forecast, near, order
 from fairway.decide.admit import over_limit
 from fairway.decide.gang import Fitted, Short, place
 from fairway.model.ids import JobId
-from fairway.model.plan import Action, Hold, Placement, Reserve, Start, Starts, Unreserve
+from fairway.model.plan import Action, Hold, Placement, Reserve, Start, Starts, Unreserve, placed_jobs
 from fairway.model.policy import Policy
 from fairway.model.reasons import KeptFree, Range
 from fairway.model.time import NEVER, Instant
@@ -89,7 +89,7 @@ def first_fit(
         middle = count if high > count else (low + high) // 2
         mark = trial.mark()
         for row, placement in timeline.held[given:middle]:
-            _end(snap, trial, row, placement)
+            trial.put(row, placement, sign=-1)
         fitting = _fits(snap, trial, policy, shape)
         if fitting is not None:
             found, high = fitting, middle
@@ -157,27 +157,14 @@ def _keys(snap: Snapshot, rows: Ints) -> Ints:
 
 def _holders(snap: Snapshot, trial: Trial, shape: Shape) -> Ints:
     """Rows of live attempts on the nodes that could hold a task of the shape and have most free."""
-    nodes, height = snap.nodes, snap.nodes.height
-    whole = fit.whole_capacity(snap, near.allowed(snap, shape))
-    able = np.zeros(height, np.bool_)
-    for request, _, _ in shape.roles:
-        able |= fit.fits(nodes, whole, request)
-    able &= nodes.placeable[:height]
+    nodes = snap.nodes
     most = max(LOOK_AT, 2 * sum(count for _, count, _ in shape.roles))
-    rows = np.flatnonzero(able)
+    rows = np.flatnonzero(near.could_host(snap, shape))
     if len(rows) > most:
         rank = np.lexsort((rows, -trial.free[rows, 0], -trial.gpu_free[rows]))
         rows = rows[rank[:most]]
     jobs = {job: None for row in rows.tolist() for job in nodes.attempts[row]}
     return np.array([snap.jobs.row_of[job] for job in jobs], np.int64)
-
-
-def _end(snap: Snapshot, trial: Trial, row: int, placement: Placement) -> None:
-    job = snap.jobs.job(row)
-    for task in placement:
-        need = task_need(job, task)
-        node = snap.nodes.row_of[task.node]
-        trial.take(node, tuple(-x for x in need), task.devices, -task.gpu_milli)
 
 
 def _fits(snap: Snapshot, trial: Trial, policy: Policy, shape: Shape) -> Placement | None:
@@ -249,7 +236,7 @@ class Room:
         snap = self.snap
         if self.policy.backfill.mode == "none" and not snap.reserved:
             return []
-        rows = np.array([snap.jobs.row_of[job] for job in _moved(plan)], np.int64)
+        rows = np.array([snap.jobs.row_of[job] for job in placed_jobs(plan)], np.int64)
         if not len(rows):
             return []  # whoever was not passed loses nothing by waiting for the next decision
         found = heads(snap, self.policy, _waiting(snap, refused, rows), rows)
@@ -266,22 +253,9 @@ class Room:
                     continue
                 reserved = Reserve(job, *soonest)
                 actions.append(reserved)
-            for task in reserved.placement:
-                need = task_need(snap.jobs.job(row), task)
-                self.trial.take(snap.nodes.row_of[task.node], need, task.devices, task.gpu_milli)
+            self.trial.put(row, reserved.placement)
         self.trial.rollback(start)
         return actions
-
-
-def _moved(plan: Sequence[Action]) -> Iterator[JobId]:
-    """The jobs that a plan starts, or keeps emptied room for."""
-    for action in plan:
-        if isinstance(action, Starts):
-            yield from action.jobs
-        elif isinstance(action, Start):
-            yield action.attempt.job
-        elif isinstance(action, Hold):
-            yield action.job
 
 
 def _starting(snap: Snapshot, plan: Sequence[Action]) -> dict[int, Placement]:

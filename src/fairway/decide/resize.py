@@ -24,7 +24,7 @@ from fairway.model.reasons import Grown, Shrunk
 from fairway.model.time import MINUTE
 from fairway.state.columns import Bools, Ints
 from fairway.state.groups import Group
-from fairway.state.jobs import PHASE_CODE, placed_sums, task_need
+from fairway.state.jobs import PHASE_CODE, placed_sums
 from fairway.state.snapshot import Snapshot, Trial
 from fairway.state.tables import CPU, NO_LIMIT
 
@@ -192,9 +192,7 @@ def _room(snap: Snapshot, trial: Trial, policy: Policy, group: Group, kept: Mapp
 def _leave(snap: Snapshot, trial: Trial, row: int, tasks: Sequence[TaskPlacement]) -> None:
     """Give the room of some tasks of a live job back to the trial."""
     job = snap.jobs.job(row)
-    for task in tasks:
-        flat = tuple(-need for need in task_need(job, task))
-        trial.take(snap.nodes.row_of[task.node], flat, task.devices, -task.gpu_milli)
+    trial.put(row, tasks, sign=-1)
     trial.charge(int(snap.jobs.queue[row]), tuple(-amount for amount in placed_sums(job, tuple(tasks))))
 
 

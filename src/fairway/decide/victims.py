@@ -19,7 +19,6 @@ from fairway.state.jobs import PHASE_CODE
 from fairway.state.snapshot import Snapshot, Trial
 
 _STOPPING = PHASE_CODE[JobPhase.STOPPING]
-_LIVE = [code for phase, code in PHASE_CODE.items() if phase.live]
 _ROUNDING = 1 - 1e-9
 """A bound that is a sum of fractions may be above the truth in its last bits."""
 
@@ -61,17 +60,23 @@ def victims(snap: Snapshot, policy: Policy, cls: PriorityClass, taken: set[int])
     jobs, rules, height = snap.jobs, policy.preemption, snap.jobs.height
     stopping = jobs.phase[:height] == _STOPPING
     stopping[list(taken)] = True
-    able = np.isin(jobs.phase[:height], _LIVE) & (jobs.cls[:height] > cls)
+    able = jobs.live() & (jobs.cls[:height] > cls)
     if cls is not PriorityClass.CRITICAL:
-        step = max(rules.protect // 10, 1)
-        exposed_from = -(-(jobs.placed_at[:height] + rules.protect) // step) * step
-        able &= (exposed_from <= snap.now) & (jobs.preemptions[:height] < rules.per_job)
+        able &= jobs.placed_at[:height] <= rules.exposes_placed_by(snap.now)
+        able &= jobs.preemptions[:height] < rules.per_job
     rows = np.flatnonzero(able | stopping)
-    leaving, started = stopping[rows], jobs.started_at[rows]
-    since = np.maximum(started, jobs.checkpoint_at[rows])
-    lost_ms = np.where((started > 0) & ~leaving, np.maximum(snap.now - since, 0), 0)
+    leaving = stopping[rows]
+    lost_ms, lost = losses(snap, policy, rows)
+    return Victims(rows, np.where(leaving, 0, lost_ms), np.where(leaving, 0, lost), leaving)
+
+
+def losses(snap: Snapshot, policy: Policy, rows: Ints) -> tuple[Ints, Ints]:
+    """What stopping live jobs now would throw away, (R,) each: milliseconds, and ``Victim.lost``."""
+    jobs = snap.jobs
+    started = jobs.started_at[rows]
+    lost_ms = np.where(started > 0, np.maximum(snap.now - np.maximum(started, jobs.checkpoint_at[rows]), 0), 0)
     width = jobs.sums[rows, 2] + jobs.sums[rows, 0] // policy.cores_per_gpu
-    return Victims(rows, lost_ms, np.where(leaving, 0, (lost_ms + rules.restart) * width), leaving)
+    return lost_ms, (lost_ms + policy.preemption.restart) * width
 
 
 def cheapest_first(snap: Snapshot, found: Victims, able: Bools, most: int) -> list[Victim]:

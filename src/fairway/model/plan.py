@@ -1,6 +1,6 @@
 """What one decision wants: actions, each with its reason. A plan says *what*; ``apply`` makes it an intent."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -143,6 +143,17 @@ class Review:
 
 OneAction = Start | Stop | Hold | Release | Reserve | Unreserve | Unplaced | Review | Tidy
 Action = OneAction | Starts
+
+
+def placed_jobs(actions: Iterable[Action]) -> Iterator[JobId]:
+    """The jobs that are started, or that room is held for."""
+    for action in actions:
+        if isinstance(action, Starts):
+            yield from action.jobs
+        elif isinstance(action, Start):
+            yield action.attempt.job
+        elif isinstance(action, Hold):
+            yield action.job
 
 
 @dataclass(frozen=True, slots=True)

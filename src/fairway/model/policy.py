@@ -144,6 +144,11 @@ class Preemption:
         step = max(self.protect // 10, 1)
         return -(-(placed + self.protect) // step) * step
 
+    def exposes_placed_by(self, now: int) -> int:
+        """Who was placed at or before this instant is exposed at ``now``: ``exposed_from`` turned around."""
+        step = max(self.protect // 10, 1)
+        return now // step * step - self.protect
+
 
 @dataclass(frozen=True, slots=True)
 class Defrag:

@@ -12,6 +12,7 @@ from fairway.state.columns import Bools, Floats, Ints, Table
 from fairway.state.tables import CPU, MEMORY, NO_LIMIT, SUMS
 
 PHASES: tuple[JobPhase, ...] = tuple(JobPhase)
+_LIVE = np.array([phase.live for phase in PHASES], np.bool_)
 PHASE_CODE: dict[JobPhase, int] = {phase: code for code, phase in enumerate(PHASES)}
 
 
@@ -165,6 +166,10 @@ class JobTable(Table[JobId]):
         if spec is None:
             raise KeyError(f"job row {row} is free")
         return spec
+
+    def live(self) -> Bools:
+        """(J,) whether a job has a live attempt."""
+        return _LIVE[self.phase[: self.height]]
 
     def phase_of(self, row: int) -> JobPhase:
         """The phase as a name."""

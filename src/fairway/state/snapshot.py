@@ -1,12 +1,12 @@
 """What ``decide`` may see: the state, read-only, and a trial on which it may place and evict as if."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from fairway.model.ids import JobId
-from fairway.model.plan import Reserve
+from fairway.model.plan import Reserve, TaskPlacement
 from fairway.model.resources import WHOLE, Request
 from fairway.model.time import Instant
 from fairway.state.cluster import ClusterState
@@ -14,7 +14,7 @@ from fairway.state.columns import Floats, Ints
 from fairway.state.company import Company
 from fairway.state.groups import GroupTable
 from fairway.state.history import RunTimes
-from fairway.state.jobs import JobTable
+from fairway.state.jobs import JobTable, task_need
 from fairway.state.tables import NodeTable, QueueTable, Watcher
 
 
@@ -79,7 +79,7 @@ class Trial:
         """How the tasks of a request like each kind of device (T,), where that is not by its speed alone."""
         self.company = Company()
         """Work placed or held on this trial, for those who keep apart from it."""
-        self._above = snap.queues.above
+        self._above, self._nodes, self._jobs = snap.queues.above, nodes, snap.jobs
         self.touched: set[int] = set()
         """Nodes written since somebody last cleared it."""
         self._log: list[tuple[int, tuple[int, ...], tuple[int, ...], int]] = []
@@ -89,6 +89,13 @@ class Trial:
         """Place one task; a negative ``flat`` and ``milli`` gives a task's share back."""
         self._log.append((node, flat, devices, milli))
         self._add(node, flat, devices, milli)
+
+    def put(self, row: int, tasks: Iterable[TaskPlacement], sign: int = 1) -> None:
+        """Place these tasks of a job; ``sign=-1`` gives back what they hold. Its queue's use stays as it is."""
+        job = self._jobs.job(row)
+        for task in tasks:
+            flat = tuple(sign * need for need in task_need(job, task))
+            self.take(self._nodes.row_of[task.node], flat, task.devices, sign * task.gpu_milli)
 
     def charge(self, queue: int, sums: tuple[int, ...]) -> None:
         """Count use against a queue and all above it; negative sums give it back."""
