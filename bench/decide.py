@@ -8,7 +8,6 @@ decision alone. Believing the plan is measured beside it (``apply_ms``).
 """
 
 import argparse
-import gc
 import json
 import resource
 import time
@@ -16,6 +15,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from fairway.adapters.garbage import short_pauses
 from fairway.decide.pipeline import decide
 from fairway.decide.warm import warm
 from fairway.model.facts import (
@@ -115,7 +115,6 @@ def run(gpus: int, pending: int, queues: int, cycles: int, change: int | None, s
             del running[attempt]
         facts: list[Fact] = [AttemptEnded(a, EXECUTOR, 1, now, Outcome(Cause.SUCCEEDED, 0)) for a in ended]
         facts += [JobSubmitted(load.job()) for _ in ended]
-        gc.collect(0)
         began = time.perf_counter()
         apply(state, Facts(now, tuple(facts)))
         believed = time.perf_counter()
@@ -208,11 +207,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--sweep", action="store_true", help="1,000 to 1,000,000 GPUs, the same line and change")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(arguments)
-    if options.sweep:
-        figures = sweep(min(options.pending, SWEEP_PENDING), options.queues, min(options.cycles, 60), options.seed)
-    else:
-        figures = run(options.gpus, options.pending, options.queues, options.cycles, options.change, options.seed)
+    with short_pauses():  # as the control plane runs
+        figures = _measured(options)
     print(json.dumps(figures, indent=None if options.json else 2))
+
+
+def _measured(options: argparse.Namespace) -> dict[str, object]:
+    if options.sweep:
+        return sweep(min(options.pending, SWEEP_PENDING), options.queues, min(options.cycles, 60), options.seed)
+    return run(options.gpus, options.pending, options.queues, options.cycles, options.change, options.seed)
 
 
 if __name__ == "__main__":

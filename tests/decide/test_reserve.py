@@ -4,6 +4,7 @@ import heapq
 from dataclasses import dataclass, field
 from random import Random
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -153,7 +154,8 @@ def test_the_first_fit_by_bisection_is_that_of_ending_one_job_after_the_other(
     held = [(row, it.state.jobs.placement[row]) for row in rows]
     trial = Trial(snap)
     before = trial.free.copy(), trial.device_free.copy()
-    found = reserve.first_fit(snap, trial, Policy(), shape, reserve.Timeline(held, reserve.np.array(ends)))
+    room, by_end = reserve.held_room(snap, held), np.arange(len(held))
+    found = reserve.first_fit(snap, trial, Policy(), shape, reserve.timeline(room, by_end, np.array(ends)))
     assert (trial.free == before[0]).all()
     assert (trial.device_free == before[1]).all()
     plain, at = place(snap, trial, Policy(), shape), snap.now

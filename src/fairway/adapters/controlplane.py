@@ -23,6 +23,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Self
 
+from fairway.adapters.garbage import short_pauses
 from fairway.adapters.live import LiveWorld, WallClock
 from fairway.adapters.live_journal import LiveJournal
 from fairway.adapters.stores.catchup import recover_with
@@ -144,7 +145,7 @@ class ControlPlane:
         Raises StaleEpoch when another process has taken the store over, StoreFull when told to stop while nothing could
         be written, CorruptJournal. Whatever it ends with, nothing that was acknowledged is lost and all work goes on.
         """
-        with self._signals():
+        with self._signals(), short_pauses():
             self._leading = True
             try:
                 for facts in self._world.facts():

@@ -168,8 +168,11 @@ def _nearest(snap: Snapshot, capacity: fit.Capacity, request: Request) -> int | 
         return None
     rooms = _room_by_resource(snap, capacity, request).values()
     met = sum(((room > 0).astype(np.int64) for room in rooms), np.zeros(len(accepted), np.int64))
-    rank = np.lexsort((-capacity.flat[:, 0], -capacity.share_max, -capacity.idle, -met, ~accepted))
-    return int(rank[0])
+    best = np.flatnonzero(accepted)
+    for most in (met, capacity.idle, capacity.share_max, capacity.flat[:, 0]):
+        here = most[best]
+        best = best[here == here.max()]
+    return int(best[0])
 
 
 def _blocker(snap: Snapshot, capacity: fit.Capacity, request: Request) -> str:

@@ -22,7 +22,7 @@ from fairway.decide.turns import Alone, Turns
 from fairway.model.plan import Placement, Starts
 from fairway.model.policy import Policy
 from fairway.model.reasons import Placed
-from fairway.state.columns import Bools, Floats, Ints
+from fairway.state.columns import Bools, Floats, Ints, narrow
 from fairway.state.company import Company
 from fairway.state.groups import Shape
 from fairway.state.snapshot import Snapshot, Trial
@@ -50,7 +50,7 @@ class Line:
         self.snap, self.trial, self.policy = snap, trial, policy
         groups, rows = snap.groups, _in_order(snap, policy, disciplines)
         # The jobs as they stand before anybody's turn: queue by queue, in order.
-        self._order: Ints = np.argsort(snap.jobs.queue[rows], kind="stable")
+        self._order: Ints = np.argsort(narrow(snap.jobs.queue[rows], snap.queues.height), kind="stable")
         self._rows: Ints = rows[self._order]
         self._groups = snap.jobs.group[self._rows]
         self._shapes: Ints = groups.shape[self._groups]

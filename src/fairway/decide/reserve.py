@@ -25,7 +25,7 @@ from fairway.state.columns import Bools, Ints
 from fairway.state.groups import Shape
 from fairway.state.history import pace
 from fairway.state.jobs import placed_sums, task_need
-from fairway.state.snapshot import Snapshot, Trial
+from fairway.state.snapshot import Snapshot, Takings, Trial
 
 LOOK_AT = 128
 """Nodes whose work is looked at for a reservation, those with most free first: all of a small cluster."""
@@ -39,9 +39,11 @@ Part = tuple[int, tuple[int, ...], tuple[int, ...], int]
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """Jobs that hold room, by their forecast end: (row, placement) of each, and its instant, (R,)."""
+    """Jobs that hold room, by their forecast end: its instant of each, (R,), and the ``room`` it gives back then, which
+    is that of the tasks from ``firsts[k]`` up to ``firsts[k + 1]``."""
 
-    held: Sequence[tuple[int, Placement]]
+    room: Takings
+    firsts: Ints
     ends: Ints
 
 
@@ -59,18 +61,40 @@ def earliest(
     before = forecast.running(snap.history, snap.jobs, rows, snap.now)
     after = forecast.pending(snap.history, snap.jobs, np.fromiter(starting, np.int64, len(starting)))
     names = np.array([row for row, _ in held], np.int64)
+    room = held_room(snap, held)
     found: list[tuple[Placement, int]] = []
     for lasts in (np.concatenate([before.p50, after.p50]), np.concatenate([before.p90, after.p90])):
         ends = forecast.instants(snap.now, lasts)
         by_end = np.lexsort((names, ends))
         by_end = by_end[ends[by_end] < NEVER // 8]
-        places: list[int] = by_end.tolist()
-        first = first_fit(snap, trial, policy, shape, Timeline([held[at] for at in places], ends[by_end]))
+        first = first_fit(snap, trial, policy, shape, timeline(room, by_end, ends))
         if first is None:
             return None
         found.append(first)
     (placement, p50), (_, p90) = found
     return placement, Range(Instant(p50), Instant(max(p50, p90)))
+
+
+def held_room(snap: Snapshot, held: Sequence[tuple[int, Placement]]) -> tuple[Takings, Ints]:
+    """What jobs hold by their placements, task by task, and how many tasks each has, (R,)."""
+    jobs, row_of = snap.jobs, snap.nodes.row_of
+    tasks = [(row, task) for row, placement in held for task in placement]
+    milli = np.zeros((len(tasks), snap.nodes.device_free.shape[1]), np.int64)
+    for at, (_, task) in enumerate(tasks):
+        milli[at, list(task.devices)] = task.gpu_milli
+    nodes = np.array([row_of[task.node] for _, task in tasks], np.int64)
+    flat = np.array([task_need(jobs.job(row), task) for row, task in tasks], np.int64).reshape(-1, 4)
+    return Takings(nodes, flat, milli), np.array([len(placement) for _, placement in held], np.int64)
+
+
+def timeline(held: tuple[Takings, Ints], by_end: Ints, ends: Ints) -> Timeline:
+    """Those of the jobs in ``held``, as ``held_room`` has it, that ``by_end`` names, in its order."""
+    room, counts = held
+    rank = np.full(len(counts), len(counts), np.int64)
+    rank[by_end] = np.arange(len(by_end))
+    firsts = np.concatenate([[0], np.cumsum(counts[by_end])])
+    tasks = np.argsort(np.repeat(rank, counts), kind="stable")[: firsts[-1]]
+    return Timeline(room.some(tasks), firsts, ends[by_end])
 
 
 def first_fit(
@@ -80,7 +104,7 @@ def first_fit(
 
     By bisection: what has ended stays ended, so a job that fits once fits ever after. Each half is given back once.
     """
-    start, count = trial.mark(), len(timeline.held)
+    start, count, firsts = trial.mark(), len(timeline.ends), timeline.firsts
     low, high, found = 0, count + 1, _fits(snap, trial, policy, shape)
     if found is not None:
         return found, snap.now
@@ -88,8 +112,7 @@ def first_fit(
     while high - low > 1:
         middle = count if high > count else (low + high) // 2
         mark = trial.mark()
-        for row, placement in timeline.held[given:middle]:
-            trial.put(row, placement, sign=-1)
+        trial.take_all(timeline.room.some(slice(firsts[given], firsts[middle])).reverse())
         fitting = _fits(snap, trial, policy, shape)
         if fitting is not None:
             found, high = fitting, middle

@@ -19,6 +19,11 @@ Id = TypeVar("Id", bound=str)
 _FIRST = 16
 
 
+def narrow(codes: Ints, below: int) -> NDArray[Any]:
+    """Codes from 0 up to ``below`` in the fewest bits: numpy sorts 16 of them by radix, ten times as fast as 64."""
+    return codes.astype(np.uint16) if below <= 1 << 16 else codes
+
+
 class Table(Generic[Id]):
     """Base of every table. A subclass names its array columns in ``COLUMNS`` (name, dtype, width; width 0 is a vector)
     and annotates each; list columns are kept by the subclass itself through ``_added`` and ``_removed``."""

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import chain
+from typing import Self
 
 import numpy as np
 
@@ -59,6 +61,23 @@ def snapshot(state: ClusterState) -> Snapshot:
     )  # fmt: skip
 
 
+@dataclass(frozen=True, slots=True)
+class Takings:
+    """Tasks to take off a trial together: ``nodes`` (K,) rows, ``flat`` (K, 4), ``milli`` (K, D) of each device."""
+
+    nodes: Ints
+    flat: Ints
+    milli: Ints
+
+    def reverse(self) -> Self:
+        """What gives it all back."""
+        return type(self)(self.nodes, -self.flat, -self.milli)
+
+    def some(self, which: Ints | slice) -> Self:
+        """Those of the tasks that ``which`` names, in its order."""
+        return type(self)(self.nodes[which], self.flat[which], self.milli[which])
+
+
 class Trial:
     """Copies of the columns that placing writes, with an undo log: what the cluster would be like if.
 
@@ -82,7 +101,7 @@ class Trial:
         self._above, self._nodes, self._jobs = snap.queues.above, nodes, snap.jobs
         self.touched: set[int] = set()
         """Nodes written since somebody last cleared it."""
-        self._log: list[tuple[int, tuple[int, ...], tuple[int, ...], int]] = []
+        self._log: list[tuple[int, tuple[int, ...], tuple[int, ...], int] | Takings] = []
         self._queue_log: list[tuple[int, tuple[int, ...]]] = []
 
     def take(self, node: int, flat: tuple[int, ...], devices: tuple[int, ...], milli: int) -> None:
@@ -97,6 +116,11 @@ class Trial:
             flat = tuple(sign * need for need in task_need(job, task))
             self.take(self._nodes.row_of[task.node], flat, task.devices, sign * task.gpu_milli)
 
+    def take_all(self, some: Takings) -> None:
+        """As many ``take``s at once, for no more than a few of them would cost."""
+        self._log.append(some)
+        self._add_all(some)
+
     def charge(self, queue: int, sums: tuple[int, ...]) -> None:
         """Count use against a queue and all above it; negative sums give it back."""
         self._queue_log.append((queue, sums))
@@ -104,7 +128,8 @@ class Trial:
 
     def taken(self) -> list[int]:
         """Rows of every node that may differ from the state."""
-        return [node for node, _, _, _ in self._log]
+        several = (entry.nodes.tolist() if isinstance(entry, Takings) else entry[:1] for entry in self._log)
+        return list(chain.from_iterable(several))
 
     def mark(self) -> tuple[int, int]:
         """A point to roll back to."""
@@ -113,8 +138,12 @@ class Trial:
     def rollback(self, mark: tuple[int, int]) -> None:
         """Undo everything since ``mark``."""
         while len(self._log) > mark[0]:
-            node, flat, devices, milli = self._log.pop()
-            self._add(node, tuple(-x for x in flat), devices, -milli)
+            entry = self._log.pop()
+            if isinstance(entry, Takings):
+                self._add_all(entry.reverse())
+            else:
+                node, flat, devices, milli = entry
+                self._add(node, tuple(-x for x in flat), devices, -milli)
         while len(self._queue_log) > mark[1]:
             queue, sums = self._queue_log.pop()
             self._charge(queue, -np.array(sums, np.int64))
@@ -140,3 +169,17 @@ class Trial:
             self.gpu_free[node] = sum(left)
         if self.watcher is not None:
             self.watcher.changed(node)
+
+    def _add_all(self, some: Takings) -> None:
+        nodes = np.unique(some.nodes)
+        np.subtract.at(self.free, some.nodes, some.flat)
+        np.subtract.at(self.device_free, some.nodes, some.milli)
+        left = self.device_free[nodes]
+        self.idle[nodes] = (left == WHOLE).sum(axis=1)
+        self.share_max[nodes] = left.max(axis=1, initial=0)
+        self.gpu_free[nodes] = left.sum(axis=1)
+        changed: list[int] = nodes.tolist()
+        self.touched.update(changed)
+        if self.watcher is not None:
+            for node in changed:
+                self.watcher.changed(node)
