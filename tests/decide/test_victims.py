@@ -177,12 +177,12 @@ def test_cpu_cores_count_as_a_part_of_a_gpu() -> None:
 
 @given(
     runnings(4),
-    st.integers(1, 4),
+    st.sampled_from((0.25, 0.5, 1, 2, 3, 4)),
     st.sampled_from((PriorityClass.CRITICAL, PriorityClass.HIGH)),
     st.sets(st.integers(0, 7), max_size=2),
 )
 def test_the_columns_say_what_is_true_of_each_job_and_bounds_are_bounds(
-    jobs: list[Running], gpus: int, cls: PriorityClass, taken: set[int]
+    jobs: list[Running], gpus: float, cls: PriorityClass, taken: set[int]
 ) -> None:
     it = on_stage(jobs)
     taken &= set(it.state.jobs.rows())

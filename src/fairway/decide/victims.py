@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fairway.decide import fit
 from fairway.model.job import PriorityClass
 from fairway.model.phases import JobPhase
 from fairway.model.policy import Policy
@@ -98,7 +99,9 @@ def nodes_by_bound(
     height = snap.nodes.height
     lost, _, nodes, milli = _shares(snap, found)
     need = np.zeros(height, np.int64)
-    if request.gpus and not request.fractional:
+    if request.fractional:  # of one device, which gains no more than all victims together leave
+        need = fit.milli_per_device(snap.nodes, request) - trial.share_max
+    elif request.gpus:
         need = request.gpus * WHOLE - trial.gpu_free
     order = np.lexsort((lost / np.maximum(milli, 1), nodes))
     lost, nodes, milli = lost[order], nodes[order], milli[order]
