@@ -32,7 +32,8 @@ def apply(state: ClusterState, facts: f.Facts) -> None:
     state.now = max(state.now, facts.now)
     for fact in facts.items:
         _APPLY[type(fact)](state, fact)
-    settle(state)
+    if state.settled:
+        settle(state)
     _pass_time(state)  # last: nothing is due when the next decision is made, so a ruling blocks only what was tried
     if state.roomier:
         state.groups.wake_for_room(state.nodes, state.queues, state.roomier)
@@ -151,19 +152,19 @@ def _attempt_started(state: ClusterState, fact: f.AttemptStarted) -> None:
         _suspect(state, fact.attempt, fact.executor)
         return
     jobs = state.jobs
-    if jobs.started_at[row]:
+    if jobs.started_at.item(row):
         jobs.started_seq[row] = max(fact.seq, int(jobs.started_seq[row]))
         return
-    at = Instant(min(max(fact.at, int(jobs.placed_at[row])), state.now))
-    jobs.started_at[row], jobs.started_seq[row] = max(at, 1), fact.seq
-    jobs.first_started[row] = int(jobs.first_started[row]) or max(at, 1)
+    at = max(min(max(fact.at, jobs.placed_at.item(row)), state.now), 1)
+    jobs.started_at[row], jobs.started_seq[row] = at, fact.seq
+    jobs.first_started[row] = jobs.first_started.item(row) or at
     state.news.jobs[fact.attempt.job] = None
     if jobs.phase_of(row) is JobPhase.STARTING:
         set_phase(state, row, JobPhase.RUNNING)
         state.unmet.pop(fact.attempt.job, None)
         limit = jobs.job(row).max_runtime
         if limit is not None:
-            state.set_timer(Instant(int(jobs.started_at[row]) + limit), "limit", fact.attempt.job, fact.attempt.n)
+            state.set_timer(Instant(at + limit), "limit", fact.attempt.job, fact.attempt.n)
 
 
 def _attempt_ended(state: ClusterState, fact: f.AttemptEnded) -> None:
@@ -248,14 +249,18 @@ def _epoch_began(state: ClusterState, fact: f.EpochBegan) -> None:
 
 
 def _ruled(state: ClusterState, fact: f.Ruled) -> None:
-    actions = list(fact.plan.each())
-    later = [action for action in actions if isinstance(action, Stop | Release)]
-    for action in actions:
-        if not isinstance(action, Stop | Release):
-            _RULE[type(action)](state, action)
+    later, started, may_shrink = list[Stop | Release](), False, False
+    for action in fact.plan.each():
+        if isinstance(action, (Stop, Release)):
+            later.append(action)
+            continue
+        _RULE[type(action)](state, action)
+        if isinstance(action, Start):
+            started = True
+            may_shrink = may_shrink or state.jobs.may_shrink(action)
     if fact.plan.tried:
-        state.groups.settle(state.queues, started=any(isinstance(action, Start) for action in actions))
-    if any(isinstance(action, Start) and state.jobs.may_shrink(action) for action in actions):
+        state.groups.settle(state.queues, started=started)
+    if may_shrink:
         state.groups.wake(np.ones(state.groups.height, np.bool_))  # whoever was refused may have room when it does
     for action in later:  # whom they put in line again has not been tried
         _RULE[type(action)](state, action)
@@ -286,10 +291,10 @@ def _start(state: ClusterState, action: Start) -> None:
         state.nodes.attempts[node][job_id] = None
         state.news.nodes[task.node] = None
     lifecycle.keep_company(state, job, action.placement)
-    jobs.sums[row] = sums = placed_sums(job, action.placement)
+    jobs.sums[row] = placed_sums(job, action.placement)
     jobs.home[row] = home_of(action.placement, state.nodes.row_of)
     jobs.pace[row] = pace(job, action.placement, state.nodes)
-    state.charge(int(jobs.queue[row]), sums)
+    state.charge(jobs.queue.item(row), jobs.sums[row])
     set_phase(state, row, JobPhase.STARTING)
     state.unmet[job_id] = None
     state.news.decisions.append(Decision(job_id, state.now, action))
@@ -353,7 +358,7 @@ def _review(state: ClusterState, action: Review) -> None:
 def _current(state: ClusterState, attempt: AttemptId) -> int | None:
     """The job's row when this attempt is its newest and live; else None."""
     row = state.jobs.row_of.get(attempt.job)
-    if row is None or state.jobs.attempt[row] != attempt.n or not state.jobs.phase_of(row).live:
+    if row is None or state.jobs.attempt.item(row) != attempt.n or not state.jobs.phase_of(row).live:
         return None
     return row
 

@@ -19,6 +19,7 @@ from fairway.model.queue import Queue
 from fairway.model.reasons import Refusal, WaitingUntil
 from fairway.model.service import Service
 from fairway.model.time import Instant
+from fairway.state.columns import Ints
 from fairway.state.groups import GroupTable
 from fairway.state.history import RunTimes
 from fairway.state.jobs import JobTable
@@ -188,10 +189,10 @@ class ClusterState:
                 row = self.queues.put(queue if name == queue.id else Queue(name), above)
         return row
 
-    def charge(self, queue: int, sums: tuple[int, int, int]) -> None:
-        """Count what an attempt takes from now on against its queue."""
+    def charge(self, queue: int, taken: Ints) -> None:
+        """Count what an attempt takes from now on, (3,), against its queue."""
         borrowed = self.queues.borrows(queue)
-        self.queues.use(queue, sums, self.now)
+        self.queues.use(queue, taken, self.now)
         self.lent |= not borrowed and self.queues.borrows(queue)
 
     def open_at(self, queue: QueueId, at: Instant) -> None:

@@ -34,10 +34,10 @@ class Table(Generic[Id]):
         self.row_of: dict[Id, int] = {}
         self.ids: list[Id | None] = []
         self.free_rows: list[int] = []
-        self._capacity = _FIRST
-        self._columns: list[NDArray[Any]] | None = None
-        for name, dtype, width in self.COLUMNS:
-            setattr(self, name, np.zeros((_FIRST, width) if width else _FIRST, dtype))
+        self._capacity = 0
+        self._blocks: list[NDArray[Any]] = []
+        self._wide: list[NDArray[Any]] = []
+        self._grow(_FIRST)
 
     def __len__(self) -> int:
         return len(self.row_of)
@@ -79,9 +79,9 @@ class Table(Generic[Id]):
         row = self.row_of.pop(key)
         self.ids[row] = None
         self.free_rows.append(row)
-        if self._columns is None:
-            self._columns = [getattr(self, name) for name, _, _ in self.COLUMNS]
-        for column in self._columns:
+        for block in self._blocks:
+            block[:, row] = 0
+        for column in self._wide:
             column[row] = 0
         return row
 
@@ -94,10 +94,22 @@ class Table(Generic[Id]):
         self.row_of = {key: row for row, key in enumerate(ids) if key is not None}
 
     def _grow(self, capacity: int) -> None:
+        """Columns of one type without a width are the lines of one block, so that a row is given back in one step."""
+        before, self._blocks, self._wide = self._capacity, [], []
+        for dtype in dict.fromkeys(dtype for _, dtype, width in self.COLUMNS if not width):
+            names = [name for name, other, width in self.COLUMNS if other is dtype and not width]
+            block = np.zeros((len(names), capacity), dtype)
+            for name, column in zip(names, block, strict=True):
+                self._take_over(name, column, before)
+            self._blocks.append(block)
         for name, dtype, width in self.COLUMNS:
-            old = getattr(self, name)
-            new = np.zeros((capacity, *old.shape[1:]) if width else capacity, dtype)
-            new[: len(old)] = old
-            setattr(self, name, new)
+            if width:
+                column = np.zeros((capacity, width), dtype)
+                self._take_over(name, column, before)
+                self._wide.append(column)
         self._capacity = capacity
-        self._columns = None
+
+    def _take_over(self, name: str, column: NDArray[Any], height: int) -> None:
+        if height:
+            column[:height] = getattr(self, name)
+        setattr(self, name, column)

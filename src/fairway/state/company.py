@@ -36,9 +36,9 @@ class Company:
 
     def join(self, job: Job, rows: Iterable[int], sign: int = 1) -> None:
         """Tasks of a job have come to these nodes, one row per task; ``sign=-1``: they have left."""
-        tags = tuple(tags_of(job))
-        if not tags:
+        if job.array is None and job.service is None and not job.labels:
             return
+        tags = tuple(tags_of(job))
         for row in rows:
             for tag in tags:
                 here = self.tasks.setdefault(tag, {})

@@ -241,6 +241,10 @@ class GroupTable:
         shape, queue, cls, yields = self.keys[row]
         return Group(self.shapes.shapes[shape], queue, PriorityClass(cls), yields)
 
+    def yields(self, row: int) -> bool:
+        """Whether the group is one of victims."""
+        return self.keys[row][3]
+
     def reason(self, row: int) -> Refusal | None:
         """Why the group's jobs wait, as last told."""
         return self.limit_reason[row] or self.shapes.reason[self.keys[row][0]]

@@ -173,7 +173,7 @@ class JobTable(Table[JobId]):
 
     def phase_of(self, row: int) -> JobPhase:
         """The phase as a name."""
-        return PHASES[int(self.phase[row])]
+        return PHASES[self.phase.item(row)]
 
     def tell_step(self, row: int, step: int, now: int) -> None:
         """The live attempt has come to a step."""
@@ -184,12 +184,14 @@ class JobTable(Table[JobId]):
 
     def may_shrink(self, start: Start) -> bool:
         """Whether a job that is started so could give some of its tasks up again."""
+        if len(start.placement) < 2:
+            return False
         job = self.job(self.row_of[start.attempt.job])
-        return len(start.placement) > 1 and job.checkpoints and len(start.placement) > sum(r.least for r in job.roles)
+        return job.checkpoints and len(start.placement) > sum(r.least for r in job.roles)
 
     def attempt_id(self, row: int) -> AttemptId:
         """The newest attempt."""
-        return AttemptId(self.id_of(row), int(self.attempt[row]))
+        return AttemptId(self.id_of(row), self.attempt.item(row))
 
 
 def task_need(job: Job, task: TaskPlacement) -> tuple[int, int, int, int]:
@@ -199,12 +201,18 @@ def task_need(job: Job, task: TaskPlacement) -> tuple[int, int, int, int]:
 
 def placed_sums(job: Job, placement: Placement) -> tuple[int, int, int]:
     """What a placement takes in all, in ``SUMS`` order."""
-    needs = [task_need(job, task) for task in placement]
-    gpu = sum(len(task.devices) * task.gpu_milli for task in placement)
-    return sum(n[CPU] for n in needs), sum(n[MEMORY] for n in needs), gpu
+    cpu = memory = gpu = 0
+    for task in placement:
+        request = job.roles[task.role].request
+        cpu += request.cpu_milli
+        memory += request.memory_mib
+        gpu += len(task.devices) * task.gpu_milli
+    return cpu, memory, gpu
 
 
 def home_of(placement: Placement, rows: dict[NodeId, int]) -> int:
     """The node that a whole placement lies on, as ``JobTable.home`` has it."""
-    nodes = {task.node for task in placement}
-    return rows[nodes.pop()] + 1 if len(nodes) == 1 else 0
+    if not placement:
+        return 0
+    first = placement[0].node
+    return rows[first] + 1 if all(task.node == first for task in placement) else 0

@@ -201,27 +201,28 @@ def _unfinished(state: ClusterState, row: int) -> bool:
 
 def _record(state: ClusterState, row: int, fact: AttemptEnded, outcome: Outcome) -> None:
     jobs, job = state.jobs, state.jobs.job(row)
-    started, placed = int(jobs.started_at[row]), Instant(int(jobs.placed_at[row]))
+    started, placed = jobs.started_at.item(row), Instant(jobs.placed_at.item(row))
     ended = Instant(min(max(fact.at, started, placed), state.now))
     cpu, memory, gpu = jobs.sums[row].tolist()
     sums = (cpu, memory, gpu)
-    spent = jobs.sums[row] * float(ended - placed)
+    queue, spent = jobs.queue.item(row), jobs.sums[row] * float(ended - placed)
     jobs.spent[row] += spent
-    for above in state.queues.above[int(jobs.queue[row])]:
+    for above in state.queues.above[queue]:
         used = state.queues.spent[above]
         used += spent
     lost = 0
     if outcome.cause in _TAKEN_AWAY and started:
-        lost = (ended - min(max(started, int(jobs.checkpoint_at[row])), ended)) * sums[2]
+        lost = (ended - min(max(started, int(jobs.checkpoint_at[row])), ended)) * gpu
         jobs.lost[row] += lost
     if started and job.service is None:
         _learn(state, row, outcome.cause, Instant(started), ended)
     yields = outcome.cause is Cause.PREEMPTED and job.priority.cls.may_preempt
-    if yields != state.groups.group(int(jobs.group[row])).yields:
-        queue = int(jobs.queue[row])
+    if yields != state.groups.yields(jobs.group.item(row)):
         jobs.group[row] = state.groups.get(shape_of(job), queue, job.priority.cls, yields=yields)
     _measure(state, row)
-    jobs.last_end[row] = AttemptEnded(fact.attempt, fact.executor, fact.seq, ended, outcome)
+    if fact.at != ended or fact.outcome is not outcome:
+        fact = AttemptEnded(fact.attempt, fact.executor, fact.seq, ended, outcome)
+    jobs.last_end[row] = fact
     state.news.attempts.append(
         EndedAttempt(
             fact.attempt, job.queue, job.user, fact.executor, tuple(t.node for t in jobs.placement[row]),
@@ -233,8 +234,8 @@ def _record(state: ClusterState, row: int, fact: AttemptEnded, outcome: Outcome)
 def learn_wait(state: ClusterState, row: int) -> None:
     """A job starts: remember how long it stood in line, the first time that it does. One that started at once says
     nothing about those that wait."""
-    jobs, wait = state.jobs, state.now - int(state.jobs.queued_at[row])
-    if wait >= SECOND and not jobs.attempt[row]:
+    jobs, wait = state.jobs, state.now - state.jobs.queued_at.item(row)
+    if wait >= SECOND and not jobs.attempt.item(row):
         group = state.groups.group(int(jobs.group[row]))
         state.history.waited(state.queues.id_of(group.queue), group.cls, group.shape, wait)
 
@@ -242,6 +243,8 @@ def learn_wait(state: ClusterState, row: int) -> None:
 def _measure(state: ClusterState, row: int) -> None:
     """How fast the steps of an attempt came; with another number of workers than before, how speed grows with them."""
     jobs, workers = state.jobs, len(state.jobs.placement[row])
+    if not jobs.paced_to.item(row, 0) and not jobs.paced_to.item(row, 1):
+        return  # it never told of any
     steps, took = (jobs.paced_to[row] - jobs.paced_from[row]).tolist()
     jobs.paced_from[row] = jobs.paced_to[row] = 0
     if took < LONG_ENOUGH or steps < 1:
@@ -254,10 +257,10 @@ def _measure(state: ClusterState, row: int) -> None:
 
 def _learn(state: ClusterState, row: int, cause: Cause, started: Instant, ended: Instant) -> None:
     """Remember how long the work took when it has come to an end of its own; else keep what of it was not lost."""
-    jobs, pace = state.jobs, float(state.jobs.pace[row])
+    jobs, pace = state.jobs, state.jobs.pace.item(row)
     if cause in OWN_ENDS:
-        work = int(jobs.ran[row]) + (ended - started) * pace
-        state.history.learn(int(jobs.history[row]), work, jobs.job(row).estimate)
+        work = jobs.ran.item(row) + (ended - started) * pace
+        state.history.learn(jobs.history.item(row), work, jobs.job(row).estimate)
         for kept in state.reserved.values():  # who waits may now be forecast to be short enough for what is kept
             state.roomier.update(dict.fromkeys(state.nodes.row_of[task.node] for task in kept.placement))
         jobs.ran[row] = 0
@@ -274,9 +277,8 @@ def _free_room(state: ClusterState, row: int) -> None:
         state.nodes.attempts[node].pop(job.id, None)
         state.roomier[node] = None
         state.news.nodes[task.node] = None
-    queue = int(jobs.queue[row])
-    cpu, memory, gpu = jobs.sums[row].tolist()
-    state.queues.use(queue, (cpu, memory, gpu), state.now, sign=-1)
+    queue = jobs.queue.item(row)
+    state.queues.use(queue, jobs.sums[row], state.now, sign=-1)
     state.lighter.update(state.queues.limited_above(queue))
     keep_company(state, job, jobs.placement[row], sign=-1)
     jobs.sums[row] = jobs.home[row] = 0
@@ -336,21 +338,22 @@ def finish(state: ClusterState, row: int, phase: JobPhase, outcome: Outcome) -> 
     jobs, job = state.jobs, state.jobs.job(row)
     drop_hold(state, row)
     leave_line(state, row)
+    queue = jobs.queue.item(row)
     if jobs.phase_of(row).live:
-        state.queues.running[jobs.queue[row]] -= 1
+        state.queues.running[queue] -= 1
     else:
-        state.queues.pending[jobs.queue[row]] -= 1
+        state.queues.pending[queue] -= 1
     state.news.queues[job.queue] = None
     state.news.jobs[job.id] = None
-    first = int(jobs.first_started[row])
+    first = jobs.first_started.item(row)
     cpu, memory, gpu = jobs.spent[row].tolist()
     ended = state.ended[job.id] = EndedJob(
-        job, phase, int(jobs.attempt[row]), Instant(int(jobs.queued_at[row])), Instant(first) if first else None,
-        state.now, outcome, int(jobs.failures[row]), int(jobs.preemptions[row]),
-        (cpu, memory, gpu), int(jobs.lost[row]),
-        int(jobs.step[row]), int(jobs.total_steps[row]), jobs.written_off[row],
+        job, phase, jobs.attempt.item(row), Instant(jobs.queued_at.item(row)), Instant(first) if first else None,
+        state.now, outcome, jobs.failures.item(row), jobs.preemptions.item(row),
+        (cpu, memory, gpu), jobs.lost.item(row),
+        jobs.step.item(row), jobs.total_steps.item(row), jobs.written_off[row],
     )  # fmt: skip
-    state.history.leave(int(jobs.history[row]))
+    state.history.leave(jobs.history.item(row))
     _tell_dependents(state, row, ended)
     jobs.remove(job.id)
     jobs.spec[row] = None
@@ -359,7 +362,8 @@ def finish(state: ClusterState, row: int, phase: JobPhase, outcome: Outcome) -> 
 
 
 def _tell_dependents(state: ClusterState, row: int, ended: EndedJob) -> None:
-    forget_all(state, row)
+    if state.jobs.missing[row]:
+        forget_all(state, row)
     if ended.job.id in state.dependents:
         state.settled[ended.job.id] = of_job(ended)
     array = leave_array(state, row, succeeded=ended.phase is JobPhase.SUCCEEDED)

@@ -124,7 +124,8 @@ class NodeTable(Table[NodeId]):
         self.reach[row] = Reach.UP
         self.places.put(row, node)
         self._largest = None
-        self._sum_up(row)
+        self._sum_up(row, self.device_free[row].tolist())
+        self._open_or_close(row)
         self.version += 1
         if self.watcher is not None:
             self.watcher.changed(row)
@@ -140,12 +141,12 @@ class NodeTable(Table[NodeId]):
     def set_reach(self, row: int, reach: Reach) -> None:
         """Mark a node up or lost."""
         self.reach[row] = reach
-        self._sum_up(row)
+        self._open_or_close(row)
 
     def set_cordon(self, row: int, on: bool) -> None:
         """Stop, or go on, placing on a node."""
         self.cordoned[row] = on
-        self._sum_up(row)
+        self._open_or_close(row)
 
     def take(self, row: int, flat: tuple[int, ...], devices: tuple[int, ...], milli: int, sign: int = 1) -> None:
         """Take a task's share off a node's free capacity; ``sign=-1`` gives it back."""
@@ -154,10 +155,12 @@ class NodeTable(Table[NodeId]):
             if need:
                 free[column] -= sign * need
         if devices:
-            here = self.device_free[row]
+            # A few numbers: plain Python has them summed before numpy has begun.
+            left: list[int] = self.device_free[row].tolist()
             for device in devices:
-                here[device] -= sign * milli
-            self._sum_up(row)
+                left[device] -= sign * milli
+            self.device_free[row] = left
+            self._sum_up(row, left)
         if self.watcher is not None:
             self.watcher.changed(row)
 
@@ -166,12 +169,12 @@ class NodeTable(Table[NodeId]):
         whole[: int(self.gpu_count[row])] = WHOLE
         return whole
 
-    def _sum_up(self, row: int) -> None:
-        # A few numbers: plain Python has them summed before numpy has begun.
-        devices: list[int] = self.device_free[row].tolist()
+    def _sum_up(self, row: int, devices: list[int]) -> None:
         self.idle[row] = devices.count(WHOLE)
         self.share_max[row] = max(0, *devices) if devices else 0
         self.gpu_free[row] = sum(devices)
+
+    def _open_or_close(self, row: int) -> None:
         self.placeable[row] = self.reach[row] is Reach.UP and not self.cordoned[row]
 
     def widen(self, row: int, devices: int) -> None:
@@ -301,14 +304,14 @@ class QueueTable(Table[QueueId]):
 
     def borrows(self, row: int) -> bool:
         """Whether more is used than the quota that covers a queue."""
-        guard = int(self.guard[row])
+        guard = self.guard.item(row)
         if guard < 0:
             return False
-        return any(0 < quota < used for quota, used in zip(self.quota[guard], self.used[guard], strict=True))
+        quotas, uses = self.quota[guard].tolist(), self.used[guard].tolist()
+        return any(0 < quota < used for quota, used in zip(quotas, uses, strict=True))
 
-    def use(self, row: int, sums: tuple[int, int, int], now: int, sign: int = 1) -> None:
-        """Count from ``now`` on what an attempt takes against its queue and every queue above it."""
-        taken = np.array(sums, np.int64)
+    def use(self, row: int, taken: Ints, now: int, sign: int = 1) -> None:
+        """Count from ``now`` on what an attempt takes, (3,), against its queue and every queue above it."""
         for above in self.above[row]:
             self._settle(above, now)
             used = self.used[above]
@@ -351,11 +354,16 @@ class QueueTable(Table[QueueId]):
 
     def _settle(self, row: int, now: int) -> None:
         """Bring an average up to ``now``, where that has not been done yet."""
-        age = now - int(self.averaged_at[row])
+        since = self.averaged_at.item(row)
+        age = now - since
         if age > 0:
             if row in self.rolling:
-                self.rolling[row].add(int(self.used[row, 2]), int(self.averaged_at[row]), now)
+                self.rolling[row].add(self.used.item(row, 2), since, now)
             kept = 2.0 ** (-age / self.half_life)
-            rest, before = 1 - kept, zip(self.average[row].tolist(), self.used[row].tolist(), strict=True)
-            self.average[row] = [average * kept + used * rest for average, used in before]
+            rest = 1 - kept
+            # A few numbers: plain Python has them averaged before numpy has begun.
+            (cpu, memory, gpu), (cpu_used, memory_used, gpu_used) = self.average[row].tolist(), self.used[row].tolist()
+            self.average[row] = (
+                cpu * kept + cpu_used * rest, memory * kept + memory_used * rest, gpu * kept + gpu_used * rest,
+            )  # fmt: skip
             self.averaged_at[row] = now
