@@ -18,7 +18,7 @@ from fairway.model.reasons import Asked, Migrated, OverRolling, PreemptedBy, Wai
 from fairway.model.time import NEVER, Instant
 from fairway.state import keep, lifecycle
 from fairway.state.cluster import ClusterState, Decision
-from fairway.state.exposure import expose, foresee, watch
+from fairway.state.exposure import expose, foresee, review, tidy, watch
 from fairway.state.history import pace
 from fairway.state.jobs import home_of, placed_sums, task_need
 from fairway.state.line import advance, leave_line, set_phase
@@ -342,19 +342,6 @@ def _unplaced(state: ClusterState, action: Unplaced) -> None:
     state.news.jobs[action.job] = None
 
 
-def _tidy(state: ClusterState, action: Tidy) -> None:
-    state.tidy_due, state.tidy_at = False, action.at
-    if action.at:
-        state.set_timer(action.at, "tidy", JobId(""), 0)
-
-
-def _review(state: ClusterState, action: Review) -> None:
-    row = state.queues.row_of[action.queue]
-    state.queues.review_at[row] = action.at
-    if 0 < action.at < NEVER:
-        state.set_timer(action.at, "review", action.queue, 0)
-
-
 def _current(state: ClusterState, attempt: AttemptId) -> int | None:
     """The job's row when this attempt is its newest and live; else None."""
     row = state.jobs.row_of.get(attempt.job)
@@ -398,6 +385,6 @@ _RULE: dict[type, Callable[[ClusterState, Any], None]] = {
     Reserve: keep_room,
     Unreserve: lambda state, action: drop_reservation(state, action.job),
     Unplaced: _unplaced,
-    Review: _review,
-    Tidy: _tidy,
+    Review: review,
+    Tidy: tidy,
 }

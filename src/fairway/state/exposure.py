@@ -9,7 +9,8 @@ import numpy as np
 from fairway.model.ids import JobId
 from fairway.model.job import PriorityClass
 from fairway.model.phases import JobPhase
-from fairway.model.time import Instant, later
+from fairway.model.plan import Review, Tidy
+from fairway.model.time import NEVER, Instant, later
 from fairway.state.cluster import ClusterState
 from fairway.state.jobs import PHASE_CODE
 
@@ -67,6 +68,21 @@ def foresee(state: ClusterState) -> None:
         state.tidy_at = later(state.now, rules.consolidate)
     if state.tidy_at:
         state.set_timer(state.tidy_at, "tidy", JobId(""), 0)
+
+
+def tidy(state: ClusterState, action: Tidy) -> None:
+    """It has been looked whether work should move: look again when that was said."""
+    state.tidy_due, state.tidy_at = False, action.at
+    if action.at:
+        state.set_timer(action.at, "tidy", JobId(""), 0)
+
+
+def review(state: ClusterState, action: Review) -> None:
+    """Those who run in a queue were compared with those who wait: compare them again when that was said."""
+    row = state.queues.row_of[action.queue]
+    state.queues.review_at[row] = action.at
+    if 0 < action.at < NEVER:
+        state.set_timer(action.at, "review", action.queue, 0)
 
 
 def _movable(state: ClusterState) -> bool:

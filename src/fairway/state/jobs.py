@@ -9,7 +9,7 @@ from fairway.model.phases import Cause, JobPhase
 from fairway.model.plan import Hold, Placement, Start, TaskPlacement
 from fairway.model.reasons import Refusal, StopReason
 from fairway.state.columns import Bools, Floats, Ints, Table
-from fairway.state.tables import CPU, MEMORY, NO_LIMIT, SUMS
+from fairway.state.tables import NO_LIMIT, SUMS
 
 PHASES: tuple[JobPhase, ...] = tuple(JobPhase)
 _LIVE = np.array([phase.live for phase in PHASES], np.bool_)
