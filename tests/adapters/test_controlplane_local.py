@@ -7,15 +7,18 @@ from pathlib import Path
 
 import pytest
 
+import fairway
 from fairway.adapters.controlplane import ControlPlane
 from fairway.adapters.executors.local import LocalConfig, LocalExecutor, log_path
 from fairway.engine.status import JobStatus
 from fairway.model import facts as f
+from fairway.model.elastic import BatchLimits, Elasticity
 from fairway.model.ids import JobId, QueueId
 from fairway.model.job import Job, Priority, PriorityClass, Retry, Role
 from fairway.model.phases import Cause, JobPhase
+from fairway.model.policy import Elastic, Policy
 from fairway.model.resources import Request
-from fairway.model.time import SECOND, Duration, Instant
+from fairway.model.time import HOUR, SECOND, Duration, Instant
 from fairway.state.frames import encode
 from fairway.testing.polling import wait_for
 
@@ -34,7 +37,7 @@ def plane(folder: Path) -> Iterator[ControlPlane]:
 
 
 def opened(folder: Path) -> ControlPlane:
-    config = LocalConfig(virtual_gpus=2, cpu_milli=16_000)
+    config = LocalConfig(virtual_gpus=2, cpu_milli=16_000, poll_ms=50, measure_ms=100)
     return ControlPlane.open(folder, [LocalExecutor(folder / "local", config)])
 
 
@@ -142,6 +145,67 @@ def test_a_gang_starts_together_and_finds_itself(plane: ControlPlane, tmp_path: 
     lines = sorted((tmp_path / "gang").read_text().splitlines())
     assert [line.split(" at ")[0] for line in lines] == ["0 of 3", "1 of 3", "2 of 3"]
     assert len({line.split(" at ")[1] for line in lines}) == 1
+
+
+TRAINING = """
+import os, pathlib, sys, time
+from fairway import job
+
+log, go = map(pathlib.Path, sys.argv[1:])
+job.should_stop()
+workers, rank = int(os.environ["WORLD_SIZE"]), int(os.environ["RANK"])
+batch = job.batch_size()
+saved = job.checkpoint_dir() / "step"
+step = int(saved.read_text()) if saved.exists() else 0
+if rank == 0:
+    with log.open("a") as file:
+        file.write(f"{job.attempt()} {workers} {batch} {job.local_batch_size()} {job.accumulate()} {step}\\n")
+while not go.exists():
+    step += 1
+    stop = job.should_stop()
+    if stop and rank == 0:
+        saved.write_text(str(step))
+    if rank == 0:
+        job.report(step=step, total=10**9, checkpoint=stop, batch=batch, throughput=640.0 * workers, noise=1e5)
+    if stop:
+        job.yield_()
+    time.sleep(0.02)
+job.report(step=step, total=step)
+"""
+
+
+def test_a_job_reports_grows_from_its_checkpoint_and_is_told_a_larger_batch(
+    plane: ControlPlane, tmp_path: Path
+) -> None:
+    log, go, room = tmp_path / "log", tmp_path / "go", tmp_path / "room"
+    eager = Elastic(settle=Duration(0), restart=Duration(SECOND), margin=1.0)
+    tell(plane, f.PolicySet(Policy(elastic=eager)))
+    other = submit(plane, 'until test -e "$1"; do sleep 0.02; done', str(room), gpus=1)
+    at(plane, other, JobPhase.RUNNING)
+    job = submit(
+        plane, 'exec "$1" -c "$2" "$3" "$4"', sys.executable, TRAINING, str(log), str(go),
+        roles=(Role("worker", 2, Request(cpu_milli=1_000, gpus=1), min_count=1),), checkpoints=True,
+        env=(("PYTHONPATH", str(Path(fairway.__file__).parents[1])),),
+        estimate=Duration(HOUR), elastic=Elasticity(batch=BatchLimits(64, 4096, 16, 512)), grace=Duration(20 * SECOND),
+    )  # fmt: skip
+    wait_for(lambda: (seen := plane.readmodel.job(job)) and seen.training and seen.training.throughput, "a report")
+    room.touch()
+    wait_for(lambda: log.exists() and len(log.read_text().splitlines()) > 1, "the second attempt")
+    grown = wait_for(lambda: (seen := plane.readmodel.job(job)) and seen.training and seen.training.batch > 64 and seen)
+    assert grown is not None
+    assert (grown.attempt, grown.tasks, grown.preemptions, grown.failures) == (2, 2, 0, 0)
+    go.touch()
+    assert at(plane, job, JobPhase.SUCCEEDED).attempt == 2
+    first, second = (list(map(int, line.split())) for line in log.read_text().splitlines())
+    assert first == [1, 1, 64, 64, 1, 0]
+    n, workers, batch, local, times, step = second
+    assert (n, workers, batch) == (2, 2, 2 * local * times)
+    assert 64 < batch <= 4096, "its gradients are noisy"
+    assert step >= 1, "it goes on from its checkpoint"
+    assert grown.training is not None
+    assert (grown.training.speedup, grown.training.told_batch) == ("goodput", batch)
+    story = [line for _, line in plane.readmodel.story(job)]
+    assert any("grows from 1 to 2 workers" in line and "by its goodput" in line for line in story)
 
 
 def test_work_goes_on_over_a_restart_and_is_adopted(folder: Path, tmp_path: Path) -> None:

@@ -156,14 +156,14 @@ def test_steps_tell_how_speed_grows_with_workers(few: int, more: int, power: flo
     it.nodes(a_node("n1", few))
     it.tell(submitted(elastic("a", few, few + more, estimate=minutes(60_000))))
     carry_out(it)
-    row = it.state.jobs.row_of[JobId("a")]
     report_steps(it, "a", 1e6 * few**power)
-    assert it.state.jobs.scaling[row] == 0
+    row = it.state.measured.row_of[JobId("a")]
+    assert it.state.measured.scaling[row] == 0
     it.nodes(a_node("n1", few + more))
     assert [action.reason.after for action in carry_out(it) if isinstance(action, Stop)] == [few + more]  # type: ignore[union-attr]
     report_steps(it, "a", 1e6 * (few + more) ** power)
     it.end("a", Cause.NODE_LOST)
-    assert it.state.jobs.scaling[row] == pytest.approx(power, abs=1e-3)
+    assert it.state.measured.scaling[row] == pytest.approx(power, abs=1e-3)
     it.prove()
 
 

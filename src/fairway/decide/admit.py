@@ -2,6 +2,7 @@
 
 from math import inf
 
+from fairway.model.elastic import wrong_with
 from fairway.model.ids import NAME_PATTERN, QUEUE_PATTERN
 from fairway.model.job import LONGEST, Job, Role
 from fairway.model.reasons import Invalid, OverLimit
@@ -35,6 +36,7 @@ def validate(job: Job) -> list[Invalid]:
         wrong.append(Invalid("grace", f"must be at least 0, not {job.grace} ms"))
     if job.deadline is not None and job.deadline <= max(job.submitted, job.not_before or 0):
         wrong.append(Invalid("deadline", "must be later than the submission and the start time"))
+    wrong += [Invalid(f"elastic.{field}", why) for field, why in wrong_with(job.elastic, job.sizes)]
     for name in ("limit", "backoff", "backoff_max", "start_limit"):
         if getattr(job.retry, name) < 0:
             wrong.append(Invalid(f"retry.{name}", f"must be at least 0, not {getattr(job.retry, name)}"))

@@ -27,20 +27,28 @@ MOST_OVERLAP: Final = 10.0
 
 class Measured(NamedTuple):
     """Steps of one job, all (M,): on how many nodes and GPUs, with which local batch, seconds of computing one local
-    batch, and seconds of a whole step that does not accumulate."""
+    batch (NaN where nobody measured it), and seconds of a whole step, which adds up ``accumulated`` + 1 local batches;
+    None: one."""
 
     nodes: Ints
     gpus: Ints
     local: Ints
     compute: Floats
     step: Floats
+    accumulated: Ints | None = None
+
+    def predicted(self, pace: Pace) -> Floats:
+        """(M,) seconds that whole steps would take at a pace."""
+        once = step_time(pace, self.nodes, self.gpus, self.local)
+        return once if self.accumulated is None else once + self.accumulated * compute_time(pace, self.local)
 
 
 def fitted(measured: Measured, known: Pace | None = None) -> Pace:
     """The pace that explains the steps best. ``known`` is the pace before the last step was measured: it is kept if it
     foretold that step to ``FORETOLD``, and else is where the search begins. Raises InvalidField when there are no
     steps, or one took no time."""
-    if not len(measured.step) or min(float(measured.step.min()), float(measured.compute.min())) <= 0:
+    known_times = measured.compute[~np.isnan(measured.compute)]
+    if not len(measured.step) or not len(known_times) or min(float(measured.step.min()), float(known_times.min())) <= 0:
         raise InvalidField("measured", "must hold at least one step, and every step takes time")
     if known is not None and _foretold(known, measured):
         return known
@@ -53,10 +61,9 @@ def fitted(measured: Measured, known: Pace | None = None) -> Pace:
 
 
 def _foretold(pace: Pace, measured: Measured) -> bool:
-    nodes, gpus, local = measured.nodes[-1:], measured.gpus[-1:], measured.local[-1:]
-    step = np.abs(np.log(step_time(pace, nodes, gpus, local) / measured.step[-1:]))
-    compute = np.abs(np.log(compute_time(pace, local) / measured.compute[-1:]))
-    return bool(step[0] < FORETOLD and compute[0] < FORETOLD)
+    step = np.abs(np.log(measured.predicted(pace)[-1:] / measured.step[-1:]))
+    compute = np.abs(np.log(compute_time(pace, measured.local[-1:]) / measured.compute[-1:]))
+    return bool(step[0] < FORETOLD and not compute[0] >= FORETOLD)  # not known is as good as foretold
 
 
 def _seen(measured: Measured, known: Pace | None) -> tuple[Bools, Pace]:
@@ -75,7 +82,7 @@ def _seen(measured: Measured, known: Pace | None) -> tuple[Bools, Pace]:
     for at in np.flatnonzero(free).tolist():
         values[at] = values[at] if values[at] > 1e-6 else guess[at]
     # One batch size cannot tell the constant part from what every example adds: half each.
-    values[0] = values[0] if several else float(measured.compute.mean()) / 2
+    values[0] = values[0] if several else float(np.nanmean(measured.compute)) / 2
     values[6] = min(max(start.overlap, LEAST_OVERLAP), MOST_OVERLAP) if free[6] else LEAST_OVERLAP
     return free, Pace(*values)
 
@@ -84,8 +91,8 @@ def _off(values: Floats, measured: Measured) -> Floats:
     """What least squares makes small: logarithms of predicted over measured times, and a pull towards optimism."""
     pace = Pace(*values.tolist())
     root = len(measured.step) ** -0.5
-    compute = np.log(compute_time(pace, measured.local) / measured.compute) * root
-    step = np.log(step_time(pace, measured.nodes, measured.gpus, measured.local) / measured.step) * root
+    compute = np.nan_to_num(np.log(compute_time(pace, measured.local) / measured.compute)) * root
+    step = np.log(measured.predicted(pace) / measured.step) * root
     pull = [1e-3 * (pace.overlap - 1), PULL * pace.remote_more / pace.remote, PULL * pace.local_more / pace.local]
     return np.concatenate([compute, step, pull])
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from fairway.decide import displace, order, preempt, resize, rolling, tidy
+from fairway.decide import curves, displace, order, preempt, resize, rolling, tidy
 from fairway.decide.admit import over_limit
 from fairway.decide.explain import refusals
 from fairway.decide.gang import Short, place
@@ -244,7 +244,8 @@ def _repack(cycle: Cycle, line: Line, repack: Repack, said: dict[int, list[Actio
 
 def _start(cycle: Cycle, row: int, placement: Placement, reason: Placed) -> Start:
     jobs = cycle.snap.jobs
-    return Start(AttemptId(jobs.id_of(row), int(jobs.attempt[row]) + 1), placement, reason)
+    attempt = AttemptId(jobs.id_of(row), int(jobs.attempt[row]) + 1)
+    return Start(attempt, placement, reason, curves.batch_for(cycle.snap, row, placement))
 
 
 def _preempt(cycle: Cycle, group: Group, row: int) -> list[Action]:

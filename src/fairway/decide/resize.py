@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from fairway.decide import elastic, forecast, sizing
+from fairway.decide import curves, elastic, forecast, sizing
 from fairway.decide.admit import over_limit
 from fairway.decide.elastic import Workers
 from fairway.decide.gang import Fitted, place
@@ -63,15 +63,13 @@ def workers(snap: Snapshot, policy: Policy, rows: Sequence[int]) -> tuple[Worker
     """What sizing has to know of live jobs, in milliseconds. Sizes count in milli-GPUs, or in milli-cores for jobs
     without GPUs; also (R,) how many of those a worker takes."""
     jobs, at, wants = snap.jobs, np.array(rows, np.int64), policy.elastic
-    curves = [_sizes(snap, row) for row in rows]
-    steps = np.array([len(sizes) for sizes in curves], np.int64)
-    sizes, full = np.zeros((len(rows), int(steps.max())), np.int64), np.zeros(len(rows))
     held = np.array([len(jobs.placement[row]) for row in rows], np.int64)
-    for index, (row, some) in enumerate(zip(rows, curves, strict=True)):
-        sizes[index, : len(some)], full[index] = some, jobs.job(row).tasks
-    power = np.array([_scaling(snap, policy, row) for row in rows])
-    speed = (np.maximum(sizes, 1) / full[:, None]) ** power[:, None]
-    now = (held / full) ** power
+    found = [curves.useful(snap, policy, row, _sizes(snap, row), len(jobs.placement[row])) for row in rows]
+    steps = np.array([len(some) for some, _ in found], np.int64)
+    sizes, speed = np.zeros((len(rows), int(steps.max())), np.int64), np.ones((len(rows), int(steps.max())))
+    for index, (some, fast) in enumerate(found):
+        sizes[index, : len(some)], speed[index, : len(some)] = some, fast
+    now = speed[np.arange(len(rows)), (sizes == held[:, None]).argmax(axis=1)]
     span = forecast.running(snap.history, jobs, at, snap.now)
     known = span.known & (jobs.deadline[at] < NO_LIMIT)
     gpus: Ints = jobs.sums[at, 2]
@@ -88,11 +86,6 @@ def workers(snap: Snapshot, policy: Policy, rows: Sequence[int]) -> tuple[Worker
         np.full(len(rows), float(wants.restart)),
         snap.now - began < wants.settle,
     ), unit
-
-
-def _scaling(snap: Snapshot, policy: Policy, row: int) -> float:
-    """To which power of its number of workers a job is as fast: measured where it could be."""
-    return float(snap.jobs.scaling[row]) or policy.elastic.scaling
 
 
 def _sizes(snap: Snapshot, row: int) -> list[int]:
@@ -159,8 +152,8 @@ def _floors(snap: Snapshot, policy: Policy, rows: list[int]) -> dict[int, int]:
 def _loss(snap: Snapshot, policy: Policy, row: int, floor: int) -> float:
     """Speed lost per worker given up, as a share of the speed of a full set."""
     full, held = snap.jobs.job(row).tasks, len(snap.jobs.placement[row])
-    scaling = _scaling(snap, policy, row)
-    return ((held / full) ** scaling - (floor / full) ** scaling) / (held - floor)
+    least, now, most = curves.speeds(snap, policy, row, [floor, held, full]).tolist()
+    return (now - least) / max(now, most) / (held - floor)
 
 
 def _spare(snap: Snapshot, trial: Trial, policy: Policy, group: Group, given_up: dict[int, int], other: int) -> None:
@@ -293,13 +286,12 @@ def _same_executor(snap: Snapshot, placement: Placement) -> Bools:
 def _grown(snap: Snapshot, policy: Policy, row: int, placement: Placement, fewer: Mapping[int, int]) -> Resize:
     w, unit = workers(snap, policy, [row])
     before, after = len(snap.jobs.placement[row]), len(placement)
-    full, scaling = snap.jobs.job(row).tasks, _scaling(snap, policy, row)
-    need = float(w.need[0])
-    saves = need / (before / full) ** scaling - need / (after / full) ** scaling - policy.elastic.restart
+    slow, fast = curves.speeds(snap, policy, row, [before, after]).tolist()
+    saves = float(w.need[0]) * (1 / slow - 1 / fast) - policy.elastic.restart
     share = int(sizing.shares(w)[0])
     needed = share >= 0 and int(w.sizes[0, share]) > before * int(unit[0])
     nodes = {task.node for task in placement}
     after_whom = [other for other, count in fewer.items() if nodes & {t.node for t in _dropped(snap, other, count)}]
-    return Resize(
-        row, placement, Grown(before, after, "deadline" if needed else "idle", max(round(saves), 0)), (row, *after_whom)
-    )  # fmt: skip
+    known = curves.source(snap.measured, snap.jobs.job(row))
+    why, by = "deadline" if needed else "idle", "" if known == "assumed" else known
+    return Resize(row, placement, Grown(before, after, why, max(round(saves), 0), by), (row, *after_whom))

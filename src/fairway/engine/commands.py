@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from fairway.model.elastic import Batch
 from fairway.model.ids import AttemptId
 from fairway.model.job import Job
 from fairway.model.plan import Placement
@@ -10,12 +11,14 @@ from fairway.model.time import Duration, Instant
 
 @dataclass(frozen=True, slots=True)
 class StartAttempt:
-    """Start every task of ``placement``; an attempt that was ever started is not started again."""
+    """Start every task of ``placement``; an attempt that was ever started is not started again. ``batch`` is told to
+    every task."""
 
     executor: str
     attempt: AttemptId
     job: Job
     placement: Placement
+    batch: Batch | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from fairway.decide import order
-from fairway.engine.status import JobStatus, NodeStatus, ServiceStatus
+from fairway.decide import curves, order
+from fairway.engine.status import JobStatus, NodeStatus, ServiceStatus, Training
 from fairway.engine.story import awaiting
 from fairway.model.ids import NodeId
 from fairway.model.job import Job
@@ -66,6 +66,22 @@ def live_status(state: ClusterState, row: int, now: Instant) -> JobStatus:
         service=job.service,
         virtual=_virtual(state, placement),
         latest_start=_latest_start(state, row),
+        training=_training(state, job),
+    )
+
+
+def _training(state: ClusterState, job: Job) -> Training | None:
+    row = state.measured.row_of.get(job.id)
+    if row is None:
+        return None if job.sizes is None else Training(curves.source(state.measured, job))
+    seen = state.measured
+    return Training(
+        curves.source(seen, job),
+        int(seen.batch[row]),
+        int(seen.told[row, 0]),
+        float(seen.throughput[row]),
+        float(seen.noise[row]),
+        seen.refused[row],
     )
 
 
@@ -129,6 +145,7 @@ def ended_status(record: EndedJob, before: JobStatus | None) -> JobStatus:
         array=array_name(job),
         service=job.service,
         virtual=before.virtual if before else False,
+        training=before.training if before else None,
     )
 
 

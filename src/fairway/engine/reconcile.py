@@ -73,7 +73,8 @@ class Reconciler:
         if stop:
             commands.append(StopAttempt(executor, attempt, job.grace))
         else:
-            commands.append(StartAttempt(executor, attempt, job, jobs.placement[row]))
+            batch = state.measured.batch_of(attempt.job)
+            commands.append(StartAttempt(executor, attempt, job, jobs.placement[row], batch))
 
     def _is_due(self, attempt: AttemptId, stop: bool, now: Instant) -> bool:
         """Whether to send now; if so, notes when to send again. A stop after a start is a new wish, sent at once."""

@@ -5,6 +5,7 @@ exactly for any later instant by the methods that take ``now``.
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from fairway.model.ids import ExecutorId, JobId, NodeId, PoolId, QueueId, ServiceId
 from fairway.model.node import Node
@@ -12,6 +13,22 @@ from fairway.model.phases import Cause, JobPhase, Reach
 from fairway.model.queue import Discipline, RollingQuota
 from fairway.model.resources import Amount
 from fairway.model.time import Instant
+
+
+class Training(NamedTuple):
+    """What is known of a job on other numbers of workers. ``speedup``: what that is taken from. Numbers are 0 where
+    nobody told them; ``refused`` says why the last report was not believed."""
+
+    speedup: str
+    batch: int = 0
+    """Examples in a step, as reported."""
+    told_batch: int = 0
+    """The same as its newest attempt was told."""
+    throughput: float = 0.0
+    """Examples per second."""
+    noise: float = 0.0
+    """Gradient noise scale, in examples."""
+    refused: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +87,8 @@ class JobStatus:
     """Whether it runs on devices that are declared rather than found."""
     latest_start: Instant | None = None
     """With a deadline: when it has to run, from then on without a break, to meet it, as far as is known."""
+    training: Training | None = None
+    """Of an elastic job, and of one that has measured something."""
 
     @property
     def wait_ms(self) -> int:

@@ -1,9 +1,9 @@
 """Everything that can happen. A fact is believed by exactly one function of ``state.apply``.
 
 Facts come from people (``JobSubmitted`` ...), from executors (``AttemptStarted``, ``AttemptEnded``, ``Progressed``,
-``Inventory``) and from Fairway itself (``Ruled``: a plan that was accepted). Messages of executors may be lost,
-doubled, reordered or late; each carries ``seq``, which grows within an executor, and ``Inventory`` puts right whatever
-was missed.
+``Measured``, ``Inventory``) and from Fairway itself (``Ruled``: a plan that was accepted). Messages of executors may be
+lost, doubled, reordered or late; each carries ``seq``, which grows within an executor, and ``Inventory`` puts right
+whatever was missed.
 """
 
 from dataclasses import dataclass
@@ -153,6 +153,24 @@ class Progressed:
 
 
 @dataclass(frozen=True, slots=True)
+class Measured:
+    """What a training program has measured of its own steps; what is left out was not measured.
+
+    ``batch`` examples in a step of all ``workers``, each of which adds up ``accumulate`` local batches; ``throughput``
+    in examples per second; ``compute``, seconds for one local batch without the exchange of gradients; ``noise``, the
+    gradient noise scale in examples: the variance of one example's gradient over the squared norm of the mean one.
+    """
+
+    attempt: AttemptId
+    batch: int | None = None
+    workers: int | None = None
+    accumulate: int = 1
+    throughput: float | None = None
+    compute: float | None = None
+    noise: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Observed:
     """One attempt in an inventory: running when ``ended`` is None."""
 
@@ -202,6 +220,7 @@ Fact = (
     | AttemptStarted
     | AttemptEnded
     | Progressed
+    | Measured
     | Inventory
     | Ruled
     | EpochBegan

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Literal
 
+from fairway.model.elastic import Elasticity
 from fairway.model.ids import JobId, QueueId, ServiceId
 from fairway.model.resources import Request
 from fairway.model.time import HOUR, MINUTE, SECOND, Duration, Instant
@@ -135,11 +136,20 @@ class Job:
     """Jobs that must have ended before this one gets in line."""
     where: Where = Where()
     """Which nodes will do."""
+    elastic: Elasticity = Elasticity()
+    """What is known of it on other numbers of workers."""
 
     @property
     def tasks(self) -> int:
         """Tasks of a full start, over all roles."""
         return sum(role.count for role in self.roles)
+
+    @property
+    def sizes(self) -> tuple[int, int] | None:
+        """The least and the most workers of a job that may run with fewer of one role; None for any other."""
+        if len(self.roles) != 1 or self.roles[0].least == self.roles[0].count:
+            return None
+        return self.roles[0].least, self.roles[0].count
 
     @property
     def gang(self) -> bool:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
+from fairway.model.elastic import Batch
 from fairway.model.ids import AttemptId, JobId, NodeId, QueueId
 from fairway.model.phases import Cause
 from fairway.model.reasons import Placed, Range, Refusal, StopReason
@@ -27,11 +28,13 @@ Placement = tuple[TaskPlacement, ...]
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Run attempt ``attempt`` on ``placement``. Its capacity is taken from now on."""
+    """Run attempt ``attempt`` on ``placement``. Its capacity is taken from now on. ``batch`` is told to a program that
+    leaves its batch size to us."""
 
     attempt: AttemptId
     placement: Placement
     reason: Placed
+    batch: Batch | None = None
 
 
 @dataclass(frozen=True, slots=True)

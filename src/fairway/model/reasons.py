@@ -339,16 +339,19 @@ class ReclaimedBy:
 
 @dataclass(frozen=True, slots=True)
 class Grown:
-    """Stopped to go on with more workers: how many, why, and how much sooner it is expected to end for that."""
+    """Stopped to go on with more workers: how many, why, how much sooner it is expected to end for that, and what tells
+    so: its goodput, what was measured or declared of its speed-up; empty for the policy's assumption."""
 
     before: int
     after: int
     why: Literal["idle", "deadline"]
     saves_ms: int
+    speedup: Literal["", "goodput", "measured", "declared"] = ""
 
     def __str__(self) -> str:
         why = "capacity is idle" if self.why == "idle" else "its deadline needs them"
-        return f"grows from {self.before} to {self.after} workers: {why}; saves {format_duration(self.saves_ms)}"
+        by = {"": "", "goodput": " by its goodput"}.get(self.speedup, f" by {self.speedup} speed-up")
+        return f"grows from {self.before} to {self.after} workers: {why}; saves {format_duration(self.saves_ms)}{by}"
 
 
 @dataclass(frozen=True, slots=True)

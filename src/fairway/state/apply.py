@@ -22,6 +22,7 @@ from fairway.state.exposure import expose, foresee, review, tidy, watch
 from fairway.state.history import pace
 from fairway.state.jobs import home_of, placed_sums, task_need
 from fairway.state.line import advance, leave_line, set_phase
+from fairway.state.measured import measured
 from fairway.state.reservations import break_reservations, drop_reservation, keep_room
 from fairway.state.services import remove_service, set_service
 from fairway.state.settle import settle
@@ -147,7 +148,7 @@ def _node_cordoned(state: ClusterState, fact: f.NodeCordoned) -> None:
 
 
 def _attempt_started(state: ClusterState, fact: f.AttemptStarted) -> None:
-    row = _current(state, fact.attempt)
+    row = state.jobs.current(fact.attempt)
     if row is None:
         _suspect(state, fact.attempt, fact.executor)
         return
@@ -170,7 +171,7 @@ def _attempt_started(state: ClusterState, fact: f.AttemptStarted) -> None:
 def _attempt_ended(state: ClusterState, fact: f.AttemptEnded) -> None:
     state.news.settled[fact.attempt] = fact.executor
     state.strays.pop(fact.attempt, None)
-    row = _current(state, fact.attempt)
+    row = state.jobs.current(fact.attempt)
     if row is not None:
         lifecycle.end_attempt(state, row, fact)
     else:
@@ -178,12 +179,14 @@ def _attempt_ended(state: ClusterState, fact: f.AttemptEnded) -> None:
 
 
 def _progressed(state: ClusterState, fact: f.Progressed) -> None:
-    row = _current(state, fact.attempt)
+    row = state.jobs.current(fact.attempt)
     if row is None:
         return
     jobs = state.jobs
     if fact.step is not None:
-        jobs.tell_step(row, fact.step, state.now)
+        jobs.step[row] = fact.step
+        if jobs.job(row).sizes is not None:
+            state.measured.tell_step(fact.attempt.job, fact.step, state.now)
     if fact.total is not None:
         jobs.total_steps[row] = fact.total
     if fact.checkpoint is not None:
@@ -294,6 +297,8 @@ def _start(state: ClusterState, action: Start) -> None:
     jobs.sums[row] = placed_sums(job, action.placement)
     jobs.home[row] = home_of(action.placement, state.nodes.row_of)
     jobs.pace[row] = pace(job, action.placement, state.nodes)
+    if action.batch is not None or job_id in state.measured:
+        state.measured.tell(job_id, action.batch)
     state.charge(jobs.queue.item(row), jobs.sums[row])
     set_phase(state, row, JobPhase.STARTING)
     state.unmet[job_id] = None
@@ -301,7 +306,7 @@ def _start(state: ClusterState, action: Start) -> None:
 
 
 def _stop(state: ClusterState, action: Stop) -> None:
-    row = _current(state, action.attempt)
+    row = state.jobs.current(action.attempt)
     if row is not None:
         state.overdue.pop(action.attempt.job, None)
         lifecycle.ask_stop(state, row, action.cause, action.reason)
@@ -342,14 +347,6 @@ def _unplaced(state: ClusterState, action: Unplaced) -> None:
     state.news.jobs[action.job] = None
 
 
-def _current(state: ClusterState, attempt: AttemptId) -> int | None:
-    """The job's row when this attempt is its newest and live; else None."""
-    row = state.jobs.row_of.get(attempt.job)
-    if row is None or state.jobs.attempt.item(row) != attempt.n or not state.jobs.phase_of(row).live:
-        return None
-    return row
-
-
 def _suspect(state: ClusterState, attempt: AttemptId, executor: ExecutorId) -> None:
     """An attempt that nobody wants was reported to run. Its end may have been believed without its executor's word; if
     it was heard, the stop is answered with that end again."""
@@ -372,6 +369,7 @@ _APPLY: dict[type, Callable[[ClusterState, Any], None]] = {
     f.AttemptStarted: _attempt_started,
     f.AttemptEnded: _attempt_ended,
     f.Progressed: _progressed,
+    f.Measured: measured,
     f.Inventory: _inventory,
     f.Ruled: _ruled,
     f.EpochBegan: _epoch_began,

@@ -13,11 +13,12 @@ from fairway.state.company import Company
 from fairway.state.groups import shape_of
 from fairway.state.history import pattern_of, size_of
 from fairway.state.jobs import home_of, task_need
+from fairway.state.measured import problems
 
 
 def check(state: ClusterState) -> list[str]:
     """Every broken invariant as a sentence; empty when all hold."""
-    parts = (_nodes, _queues, _lines, _attempts, _history, _waiting)
+    parts = (_nodes, _queues, _lines, _attempts, _history, _waiting, problems)
     return [sentence for part in parts for sentence in part(state)]
 
 

@@ -23,6 +23,7 @@ from fairway.state.columns import Ints
 from fairway.state.groups import GroupTable
 from fairway.state.history import RunTimes
 from fairway.state.jobs import JobTable
+from fairway.state.measured import Measurements
 from fairway.state.tables import NodeTable, QueueTable
 from fairway.state.window import Window
 
@@ -135,6 +136,7 @@ class ClusterState:
         self.jobs = JobTable()
         self.groups = GroupTable()
         self.history = RunTimes()
+        self.measured = Measurements()
         self.services: dict[ServiceId, Service] = {}
         self.replicas: dict[ServiceId, dict[JobId, None]] = {}
         self.pools: dict[PoolId, Pool] = {}

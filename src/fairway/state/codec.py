@@ -91,6 +91,7 @@ def _record(state: ClusterState) -> Dump:
         moved=tuple(state.moved.minutes.items()),
         tidy_at=state.tidy_at,
         tidy_due=state.tidy_due,
+        measured=state.measured.records(),
     )  # fmt: skip
 
 
@@ -170,6 +171,7 @@ def load(data: bytes) -> ClusterState:
         state.set_timer(state.tidy_at, "tidy", JobId(""), 0)
     if state.exposed_at:
         state.set_timer(state.exposed_at, "exposed", JobId(""), 0)
+    state.measured.restore(saved.measured)
     state.strays = dict(saved.strays)
     state.inventory_seq = dict(saved.inventory_seq)
     state.services = {service.id: service for service in saved.services}

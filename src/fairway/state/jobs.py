@@ -45,10 +45,6 @@ class JobTable(Table[JobId]):
         ("checkpoint_at", np.int64, 0),
         ("step", np.int64, 0),
         ("total_steps", np.int64, 0),
-        ("paced_from", np.int64, 2),
-        ("paced_to", np.int64, 2),
-        ("rate", np.float64, 2),
-        ("scaling", np.float64, 0),
         ("sums", np.int64, len(SUMS)),
         ("spent", np.float64, len(SUMS)),
         ("lost", np.int64, 0),
@@ -96,14 +92,6 @@ class JobTable(Table[JobId]):
     """Last checkpoint of the current attempt; 0 for none."""
     step: Ints
     total_steps: Ints
-    paced_from: Ints
-    """The first step that the current attempt reported, and when; (0, 0) before."""
-    paced_to: Ints
-    """The last one, and when."""
-    rate: Floats
-    """Steps per millisecond of the last attempt that told of them for long enough, and its workers; zeros before."""
-    scaling: Floats
-    """Measured: speed grows with the number of workers to this power; 0 until it ran on two numbers of them."""
     sums: Ints
     """What the live attempt takes, in ``SUMS`` order."""
     spent: Floats
@@ -175,12 +163,12 @@ class JobTable(Table[JobId]):
         """The phase as a name."""
         return PHASES[self.phase.item(row)]
 
-    def tell_step(self, row: int, step: int, now: int) -> None:
-        """The live attempt has come to a step."""
-        self.step[row] = step
-        self.paced_to[row] = step, now
-        if not self.paced_from[row, 1]:
-            self.paced_from[row] = step, now
+    def current(self, attempt: AttemptId) -> int | None:
+        """The job's row when this attempt is its newest and live; else None."""
+        row = self.row_of.get(attempt.job)
+        if row is None or self.attempt.item(row) != attempt.n or not self.phase_of(row).live:
+            return None
+        return row
 
     def may_shrink(self, start: Start) -> bool:
         """Whether a job that is started so could give some of its tasks up again."""

@@ -4,7 +4,6 @@ Only ``apply`` calls these. The transitions are drawn in ``model.phases``.
 """
 
 from dataclasses import replace
-from math import log
 
 from fairway.model.facts import AttemptEnded, Outcome
 from fairway.model.ids import ExecutorId, JobId
@@ -24,10 +23,6 @@ OWN_ENDS = frozenset((Cause.SUCCEEDED, Cause.FAILED, Cause.TIMED_OUT, Cause.CANC
 """Ends that tell how long such work holds its room: not those that came from outside."""
 _TAKEN_AWAY = (Cause.PREEMPTED, Cause.NODE_LOST, Cause.DRAINED, Cause.MOVED, Cause.RESIZED)
 """Ends that came from outside: the job goes on as soon as it may, and has lost what came after its checkpoint."""
-LONG_ENOUGH = 60_000
-"""Milliseconds for which an attempt has to tell of its steps before they say how fast it is."""
-LEAST_SCALING = 0.01
-"""More workers are never taken to be of no use at all: the difference may be noise."""
 YIELD_EXIT = 75
 """EX_TEMPFAIL: a program's word for "stopped at your request, not finished"."""
 
@@ -219,7 +214,7 @@ def _record(state: ClusterState, row: int, fact: AttemptEnded, outcome: Outcome)
     yields = outcome.cause is Cause.PREEMPTED and job.priority.cls.may_preempt
     if yields != state.groups.yields(jobs.group.item(row)):
         jobs.group[row] = state.groups.get(shape_of(job), queue, job.priority.cls, yields=yields)
-    _measure(state, row)
+    state.measured.end_attempt(job.id, len(jobs.placement[row]))
     if fact.at != ended or fact.outcome is not outcome:
         fact = AttemptEnded(fact.attempt, fact.executor, fact.seq, ended, outcome)
     jobs.last_end[row] = fact
@@ -238,21 +233,6 @@ def learn_wait(state: ClusterState, row: int) -> None:
     if wait >= SECOND and not jobs.attempt.item(row):
         group = state.groups.group(int(jobs.group[row]))
         state.history.waited(state.queues.id_of(group.queue), group.cls, group.shape, wait)
-
-
-def _measure(state: ClusterState, row: int) -> None:
-    """How fast the steps of an attempt came; with another number of workers than before, how speed grows with them."""
-    jobs, workers = state.jobs, len(state.jobs.placement[row])
-    if not jobs.paced_to.item(row, 0) and not jobs.paced_to.item(row, 1):
-        return  # it never told of any
-    steps, took = (jobs.paced_to[row] - jobs.paced_from[row]).tolist()
-    jobs.paced_from[row] = jobs.paced_to[row] = 0
-    if took < LONG_ENOUGH or steps < 1:
-        return
-    rate, (before, on) = steps / took, jobs.rate[row].tolist()
-    if on and on != workers:
-        jobs.scaling[row] = min(max(log(rate / before) / log(workers / on), LEAST_SCALING), 1.0)
-    jobs.rate[row] = rate, workers
 
 
 def _learn(state: ClusterState, row: int, cause: Cause, started: Instant, ended: Instant) -> None:
@@ -354,6 +334,7 @@ def finish(state: ClusterState, row: int, phase: JobPhase, outcome: Outcome) -> 
         jobs.step.item(row), jobs.total_steps.item(row), jobs.written_off[row],
     )  # fmt: skip
     state.history.leave(jobs.history.item(row))
+    state.measured.forget(job.id)
     _tell_dependents(state, row, ended)
     jobs.remove(job.id)
     jobs.spec[row] = None

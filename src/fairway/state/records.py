@@ -20,6 +20,7 @@ from fairway.model.time import Instant
 from fairway.state.cluster import EndedJob
 from fairway.state.groups import Shape
 from fairway.state.history import Kind
+from fairway.state.measured import MeasuredRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,3 +148,4 @@ class Dump:
     moved: tuple[tuple[int, int], ...] = ()
     tidy_at: int = 0
     tidy_due: bool = False
+    measured: tuple[MeasuredRecord, ...] = ()

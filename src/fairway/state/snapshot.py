@@ -17,6 +17,7 @@ from fairway.state.company import Company
 from fairway.state.groups import GroupTable
 from fairway.state.history import RunTimes
 from fairway.state.jobs import JobTable, task_need
+from fairway.state.measured import Measurements
 from fairway.state.tables import NodeTable, QueueTable, Watcher
 
 
@@ -40,6 +41,8 @@ class Snapshot:
     """How long work has taken."""
     reserved: dict[JobId, Reserve]
     """Jobs in line that room is kept for, and where."""
+    measured: Measurements
+    """What programs have measured of themselves."""
     preempted: int = 0
     """Jobs told to stop for others in the last hour."""
     moved: int = 0
@@ -57,7 +60,7 @@ def snapshot(state: ClusterState) -> Snapshot:
     overdue = sorted([row_of[job] for job in state.overdue])
     return Snapshot(
         state.now, state.nodes, state.queues, state.jobs, state.groups, tuple(held), tuple(overdue), state.history,
-        state.reserved, state.preempted.count(state.now), state.moved.count(state.now), state.tidy_due,
+        state.reserved, state.measured, state.preempted.count(state.now), state.moved.count(state.now), state.tidy_due,
     )  # fmt: skip
 
 

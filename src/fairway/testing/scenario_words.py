@@ -11,7 +11,9 @@ import yaml
 
 from fairway.faces.manifests.policy import PolicySpec, policy_of
 from fairway.faces.manifests.read import manifests_from
-from fairway.model.ids import ExecutorId, JobId, NodeId, QueueId, ServiceId
+from fairway.model.elastic import BatchLimits, Elasticity
+from fairway.model.facts import Measured
+from fairway.model.ids import AttemptId, ExecutorId, JobId, NodeId, QueueId, ServiceId
 from fairway.model.job import ArrayIndex, Dependency, Job, Priority, PriorityClass, Retry, Role
 from fairway.model.node import Node
 from fairway.model.policy import Policy
@@ -147,6 +149,7 @@ def job_of(words: Sequence[str], now: Instant) -> Job:
         after=tuple(_dependency(text) for text in options.get("after", "").split(",") if text),
         array=_array(options["array"]) if "array" in options else None,
         checkpoints="checkpoints" in words,
+        elastic=_elastic(options),
         **place_of_job(options),
     )
 
@@ -155,6 +158,23 @@ def _dependency(text: str) -> Dependency:
     """``prep``, ``prep!`` when its end will do, ``prep?`` to wait should it fail."""
     name = JobId(text.rstrip("!?"))
     return Dependency(name, "ended" if "!" in text else "succeeded", "wait" if "?" in text else "fail")
+
+
+def _elastic(options: dict[str, str]) -> Elasticity:
+    """``speedup=1:1,2:1.9 batch=32..1024/8..64``: the first and the largest batch, least and most on one worker."""
+    points = [point.partition(":") for point in options.get("speedup", "").split(",") if point]
+    speedup = tuple((int(workers), float(speed)) for workers, _, speed in points)
+    if "batch" not in options:
+        return Elasticity(speedup)
+    whole, _, local = options["batch"].partition("/")
+    return Elasticity(speedup, BatchLimits(*(int(n) for part in (whole, local) if part for n in part.split(".."))))
+
+
+def measured_of(attempt: AttemptId, words: Sequence[str]) -> Measured:
+    """What a program measured: ``batch=256 throughput=3400 noise=1200 compute=0.05 accumulate=2 workers=4``."""
+    given: dict[str, Any] = dict(options_of(words))
+    whole = {key: int(value) for key, value in given.items() if key in ("batch", "workers", "accumulate")}
+    return Measured(attempt, **{**{key: float(value) for key, value in given.items()}, **whole})
 
 
 def _array(text: str) -> ArrayIndex:

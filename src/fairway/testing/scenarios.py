@@ -14,12 +14,14 @@ A scenario is a text file of blocks. The first sets the scene, one thing to a li
     hold     prod/j2 on n1[0-7] until dev/j1 has stopped
 
 What a job asks for: ``8`` devices, ``0.5`` of one, ``4x8`` a gang of four tasks of 8, ``2..4x8`` one that may shrink to
-two (and with ``checkpoints`` grow and shrink while it runs); ``cpu= memory= gpumem= disk= net=`` per task,
+two (and with ``checkpoints`` grow and shrink while it runs; ``speedup=1:1,2:1.9`` and ``batch=32..1024/8..64`` are what
+it says of itself); ``cpu= memory= gpumem= disk= net=`` per task,
 ``type=H100,A100:0.5`` with speeds; ``ps:1x0/cpu=4`` is a role of its own; ``user= estimate=`` are the job's. ``on n1*2
 n2`` puts two tasks on n1 and one on n2. After ``# plan`` stand the actions that are right, in order, then perhaps
 ``# then`` or ``# after 5m`` and what happens next: ``start JOB``,
 ``end JOB OUTCOME`` (succeeded, failed, killed, yielded, unstarted, lost; ``JOB@1`` is an attempt that is not the
-newest), ``cancel``, ``cordon``, ``uncordon``, ``lose``, ``checkpoint``, ``keep`` and ``let`` (a person holds and
+newest), ``cancel``, ``cordon``, ``uncordon``, ``lose``, ``checkpoint``, ``measures JOB batch=256 throughput=3400
+noise=1200``, ``keep`` and ``let`` (a person holds and
 releases a job), ``service NAME replicas=2 ...``, and all of the first block. ``why JOB`` adds a line to the end of the
 plan: where the job stands, and why; ``helps JOB`` one with what would help it. ``admit JOB`` submits a job as
 ``pending`` does, unless it is refused at once. What says where nodes stand and where jobs may run is in
@@ -76,6 +78,7 @@ from fairway.testing.scenario_words import (
     ago,
     began,
     job_of,
+    measured_of,
     names_of,
     node_of,
     options_of,
@@ -239,6 +242,7 @@ class Stage:
             "cordon": lambda rest: self.tell(f.NodeCordoned(NodeId(rest[0]))),
             "uncordon": lambda rest: self.tell(f.NodeCordoned(NodeId(rest[0]), on=False)),
             "lose": lambda rest: self.tell(f.NodeGone(NodeId(rest[0]))),
+            "measures": lambda rest: self.tell(measured_of(self.attempt(rest[0]), rest)),
             "checkpoint": lambda rest: self.tell(f.Progressed(self.attempt(rest[0]), checkpoint=self.now)),
         }
         if words[0] not in events:
@@ -316,7 +320,8 @@ def render(action: OneAction) -> Iterator[str]:
     if isinstance(action, Start):
         n = f"@{action.attempt.n}" if action.attempt.n > 1 else ""
         domain = f"  {action.reason.domain}" if action.reason.domain else ""
-        yield f"start    {action.attempt.job}{n} on {_where(action.placement)}{domain}"
+        batch = f"  batch {action.batch}" if action.batch else ""
+        yield f"start    {action.attempt.job}{n} on {_where(action.placement)}{domain}{batch}"
     elif isinstance(action, Stop):
         verb = {Cause.PREEMPTED: "preempt", Cause.MOVED: "move", Cause.RESIZED: "resize"}.get(action.cause, "stop")
         yield f"{verb:8} {action.attempt.job}  {action.reason}"

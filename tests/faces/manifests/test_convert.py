@@ -12,6 +12,7 @@ from fairway.faces.manifests.complaints import InvalidManifest
 from fairway.faces.manifests.convert import Caller, facts_of, jobs_of
 from fairway.faces.manifests.read import manifests_from, manifests_in
 from fairway.faces.manifests.schema import JobSpec
+from fairway.model.elastic import BatchLimits, Elasticity
 from fairway.model.facts import Facts, PoolSet, QueueSet, ServiceSet
 from fairway.model.ids import JobId, QueueId
 from fairway.model.job import ArrayIndex, Job, Priority, PriorityClass, Retry, Role
@@ -66,6 +67,7 @@ retries: {limit: 3, backoff: 5s, backoff_max: 1m, start_limit: 1}
 checkpoints: true
 labels: {team: a}
 where: {zones: eu-1, spot: true}
+elastic: {speedup: {4: 3.5, 2: 1.9}, batch: {first: 64, most: 1024, local_most: 32}}
 """)
     request = Request(
         500,
@@ -95,11 +97,35 @@ where: {zones: eu-1, spot: true}
         labels=(("team", "a"),),
         checkpoints=True,
         where=Where(zones=("eu-1",), spot=True),
+        elastic=Elasticity(((2, 1.9), (4, 3.5)), BatchLimits(64, 1024, 1, 32)),
     )
     assert job == expected
     told = {field.name for field in fields(Job) if getattr(job, field.name) != field.default}
     untold = {"array", "after", "service", "work", "checkpoint_every"}  # told by what was accepted; a simulator's
     assert {field.name for field in fields(Job)} - told == untold
+
+
+@pytest.mark.parametrize(
+    ("elastic", "field", "why"),
+    [
+        ("{speedup: {1: 1, 2: 2.5}}", "elastic.speedup", "more than in proportion"),
+        ("{speedup: {1: 1, 2: 1}}", "elastic.speedup", "more must be faster"),
+        ("{speedup: {1: 1, 8: 2}}", "elastic.speedup", "the job runs on 1 to 4"),
+        ("{batch: {first: 64, most: 32}}", "elastic.batch.most", "below the 64"),
+        ("{batch: {first: 64}}", "elastic.batch.most", "is missing"),
+        ("{speed_up: {1: 1}}", "elastic.speed_up", "did you mean speedup"),
+    ],
+)
+def test_what_cannot_be_said_of_other_numbers_of_workers(elastic: str, field: str, why: str) -> None:
+    with pytest.raises(InvalidManifest) as error:
+        jobs(f"kind: Job\nname: a\ncommand: x\nworkers: {{min: 1, max: 4}}\nelastic: {elastic}")
+    assert error.value.field.endswith(field)
+    assert why in error.value.message
+
+
+def test_a_curve_of_a_job_of_fixed_size_is_refused() -> None:
+    with pytest.raises(InvalidManifest, match="number of workers does not change"):
+        jobs("kind: Job\nname: a\ncommand: x\nworkers: 4\nelastic: {speedup: {2: 1, 4: 2}}")
 
 
 def test_every_way_to_say_where() -> None:

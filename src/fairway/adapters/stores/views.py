@@ -11,7 +11,7 @@ from enum import Enum
 from typing import Any
 from zlib import crc32
 
-from fairway.engine.status import JobStatus
+from fairway.engine.status import JobStatus, Training
 from fairway.engine.story import end_sentence, sentence
 from fairway.model.ids import AttemptId, ExecutorId, JobId, NodeId, QueueId, ServiceId
 from fairway.model.phases import Cause, JobPhase
@@ -153,6 +153,7 @@ _DECODE: dict[str, Callable[[Any], Any]] = {
     "nodes": lambda text: tuple(json.loads(text)),
     "devices": lambda text: tuple(json.loads(text)),
     "virtual": bool,
+    "training": lambda text: Training(*json.loads(text)),
 }
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from fairway.adapters.stores.views import AttemptRow
 from fairway.decide.advice import Advice
-from fairway.engine.status import JobStatus, NodeStatus, QueueStatus, ServiceStatus
+from fairway.engine.status import JobStatus, NodeStatus, QueueStatus, ServiceStatus, Training
 from fairway.model.offer import Pool
 from fairway.model.resources import WHOLE, Amount
 from fairway.model.time import HOUR, SECOND, Instant
@@ -58,6 +58,19 @@ def job(status: JobStatus, now: Instant) -> Shape:
         "signal": status.signal,
         "cause": status.cause.value if status.cause else None,
         "message": status.message,
+        "training": status.training and training(status.training),
+    }
+
+
+def training(found: Training) -> Shape:
+    """What is known of a job on other numbers of workers; None for what nobody told."""
+    return {
+        "speedup": found.speedup,
+        "batch": found.batch or None,
+        "told_batch": found.told_batch or None,
+        "examples_per_s": found.throughput or None,
+        "noise_scale": found.noise or None,
+        "refused": found.refused,
     }
 
 

@@ -154,12 +154,26 @@ def show(
         ("where", ", ".join(found["devices"] or found["nodes"]) + (" (virtual devices)" if found["virtual"] else "")),
         ("progress", progress(found).replace("-", "")),
         ("checkpoint", _when(found["checkpoint_ms"], now)),
+        ("training", trained(found["training"]) if found.get("training") else ""),
         ("failures", found["failures"] or ""),
         ("preempted", f"{found['preemptions']} times" if found["preemptions"] else ""),
         ("GPU time", f"{found['gpu_seconds']:g} s" if found["gpu_seconds"] else ""),
         ("lost", f"{found['lost_gpu_seconds']:g} GPU-seconds" if found["lost_gpu_seconds"] else ""),
     ]
     _print_pairs(lines)
+
+
+def trained(training: dict[str, Any]) -> str:
+    """What is known of a job on other numbers of workers: ``batch 512 (told 512), 3400 examples/s, ...``."""
+    told = f" (told {training['told_batch']})" if training["told_batch"] else ""
+    parts = [
+        f"batch {training['batch'] or '-'}{told}" if training["batch"] or told else "",
+        f"{training['examples_per_s']:.4g} examples/s" if training["examples_per_s"] else "",
+        f"noise scale {training['noise_scale']:.4g}" if training["noise_scale"] else "",
+        f"speed-up {training['speedup']}",
+        f"its last report was not believed: {training['refused']}" if training["refused"] else "",
+    ]
+    return ", ".join(part for part in parts if part)
 
 
 def _spec(client: "Client", job: str) -> dict[str, Any] | None:

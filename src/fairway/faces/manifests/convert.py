@@ -16,10 +16,10 @@ from fairway.faces.manifests.schema import (
     QueueSpec,
     RequestSpec,
     ServiceSpec,
-    WorkersSpec,
 )
 from fairway.faces.manifests.units import GpuCount, Moment
 from fairway.faces.manifests.where import where_of
+from fairway.faces.manifests.workers import WorkersSpec, elasticity_of
 from fairway.model.facts import Fact, JobSubmitted, PolicySet, PoolSet, QueueSet, ServiceSet
 from fairway.model.ids import JobId, NodeId, PoolId, QueueId, ServiceId
 from fairway.model.job import ArrayIndex, Dependency, Job, Retry, Role
@@ -86,6 +86,7 @@ def jobs_of(spec: JobSpec, seq: int, now: Instant, caller: Caller, after: Sequen
         checkpoints=spec.checkpoints,
         after=tuple(after),
         where=where_of(spec.where),
+        elastic=elasticity_of(spec.elastic),
     )
     if spec.array is None:
         return [base]

@@ -29,7 +29,6 @@ from fairway.faces.manifests.fields import (
     QueuePath,
     Rank,
     Strict,
-    Tasks,
     TextMap,
     Time,
     Tries,
@@ -39,6 +38,8 @@ from fairway.faces.manifests.fields import (
 from fairway.faces.manifests.policy import PolicySpec
 from fairway.faces.manifests.units import GpuCount, said
 from fairway.faces.manifests.where import Taints, WhereSpec
+from fairway.faces.manifests.workers import ElasticSpec, Workers, WorkersSpec, elasticity_of, sizes_of
+from fairway.model.elastic import wrong_with
 from fairway.model.job import Priority
 from fairway.model.phases import Lifecycle
 from fairway.model.queue import Discipline
@@ -90,30 +91,6 @@ class RequestSpec(Strict):
         if len(set(kinds)) < len(kinds):
             raise FieldError("accelerators", f"{said(max(kinds, key=kinds.count))} is listed twice: remove one")
         return self
-
-
-def _workers(value: Any) -> Any:
-    if not isinstance(value, int) or isinstance(value, bool):
-        return value
-    if value < 1:
-        raise ValueError(f"{value} < 1: write at least 1")
-    return {"min": value, "max": value}
-
-
-class WorkersSpec(Strict):
-    """How many equal tasks: at most, and at least. They start together or not at all."""
-
-    min: Tasks
-    max: Tasks
-
-    @model_validator(mode="after")
-    def _ordered(self) -> "WorkersSpec":
-        if self.min > self.max:
-            raise FieldError("min", f"{self.min} > {self.max}: it may not be above max")
-        return self
-
-
-Workers = Annotated[WorkersSpec, BeforeValidator(_workers, json_schema_input_type=int | WorkersSpec)]
 
 
 def _one_program(command: tuple[str, ...], script: str) -> None:
@@ -266,6 +243,7 @@ class JobSpec(Strict):
     checkpoints: Flag = False
     labels: TextMap = Field(default_factory=dict)
     where: WhereSpec = WhereSpec()
+    elastic: ElasticSpec = ElasticSpec()
 
     @model_validator(mode="after")
     def _consistent(self) -> "JobSpec":
@@ -285,6 +263,9 @@ class JobSpec(Strict):
             raise FieldError("after", f"{said(max(earlier, key=earlier.count))} is listed twice: remove one")
         if len(earlier) > MOST_AFTER:
             raise FieldError("after", f"{len(earlier)} > {MOST_AFTER}: make an array of them and come after that")
+        sizes = sizes_of([role.workers for role in self.roles] or [self.workers])
+        for field, why in wrong_with(elasticity_of(self.elastic), sizes):
+            raise FieldError(f"elastic.{field}", why)
         for name in ("max_runtime", "estimate"):
             if getattr(self, name) == 0:
                 raise FieldError(name, "0 leaves no time to run: write a longer one, or remove it")

@@ -1,13 +1,14 @@
 """Progress files: what a program says of itself, however it writes it."""
 
 import os
+from math import isfinite
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fairway.adapters.executors.local.progress import ProgressFile, Report, parse
+from fairway.adapters.executors.local.progress import Measure, ProgressFile, Report, parse
 from fairway.model.time import Instant
 
 NOTHING = Report()
@@ -108,6 +109,31 @@ def test_a_line_longer_than_what_is_read_says_nothing(file: ProgressFile) -> Non
 def test_bytes_that_are_no_text_stop_nobody(file: ProgressFile) -> None:
     Path(file.path).write_bytes(b"\xff\xfe step=\xc3\nstep=4 \xff\n")
     assert file.poll() == Report(4)
+
+
+def test_what_was_measured_is_told_with_what_cannot_be(file: ProgressFile) -> None:
+    write(file, "step=1 batch=64 workers=2 throughput=3e2 noise=1200\n", at=5)
+    assert file.poll() == Report(1, None, None, Measure(64, 2, 1, 300.0, None, 1200.0))
+    write(file, "step=2 batch=64 throughput=nan noise=-4 compute=inf accumulate=x\n", at=6)
+    found = file.poll()
+    assert found is not None
+    assert found.measure == Measure(64)
+    assert found.wrong == ("throughput=nan", "noise=-4", "compute=inf", "accumulate=x")
+    write(file, "step=3\n", at=7)
+    assert file.poll() == Report(3, None, None, Measure(64)), "it stays known"
+
+
+@given(
+    st.sampled_from(["batch", "workers", "accumulate", "throughput", "compute", "noise"]),
+    st.text(st.characters(exclude_categories=["Cs", "Z", "Cc"]), max_size=40) | st.integers().map(str)
+    | st.floats().map(repr),
+)  # fmt: skip
+def test_no_measured_number_is_anything_but_finite_and_above_0(key: str, value: str) -> None:
+    found = parse(f"step=1 {key}={value}", 1, WRITTEN, NOTHING).measure
+    number = None if found is None else getattr(found, key)
+    assert number is None or (isfinite(number) and number > 0)
+    if isinstance(number, int):
+        assert number < 1 << 63
 
 
 WORDS = st.lists(

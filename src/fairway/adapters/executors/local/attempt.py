@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from fairway.adapters.executors.local.folder import Exit, Folder, Spec, StopOrder, TaskSpec
 from fairway.adapters.executors.local.outcome import attempt_outcome, failed
-from fairway.adapters.executors.local.progress import ProgressFile
+from fairway.adapters.executors.local.progress import Measure, ProgressFile
 from fairway.model.facts import Observed, Outcome
 from fairway.model.ids import AttemptId
 from fairway.model.time import Instant
@@ -54,6 +54,9 @@ class Attempt:
     fresh: bool = False
     """Just now made by us: nobody can have claimed any of it."""
     progress: ProgressFile = field(init=False)
+    measured: Measure | None = None
+    """What was last told of its measurements, and when."""
+    measured_at: int = 0
 
     def __post_init__(self) -> None:
         self.progress = ProgressFile(self.folder.progress)

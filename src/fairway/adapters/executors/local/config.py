@@ -51,5 +51,7 @@ class LocalConfig(BaseModel):
 
     poll_ms: int = Field(default=250, gt=0)
     """How often progress files are looked at; logs every fourth time."""
+    measure_ms: int = Field(default=10 * SECOND, ge=0)
+    """How often at most a program is heard that tells what it has measured of its steps."""
     straggler_grace_ms: int = Field(default=5 * SECOND, ge=0)
     """How long what a program left behind may take from SIGTERM to its end, when nobody had asked for a stop."""

@@ -8,7 +8,8 @@ Set for every task: ``FAIRWAY_JOB``, ``FAIRWAY_ATTEMPT`` (n, from 1), ``FAIRWAY_
 ``FAIRWAY_GPUS`` (indexes of its devices on the node), ``FAIRWAY_GPU_MILLI`` (of each), ``FAIRWAY_CHECKPOINT_DIR`` (one
 per job, kept between attempts), ``FAIRWAY_PROGRESS`` (a file, one per attempt: see ``progress``),
 ``CUDA_VISIBLE_DEVICES`` (empty hides all) with ``CUDA_DEVICE_ORDER``, ``FAIRWAY_VIRTUAL_GPUS=1`` where devices are only
-declared, and in an array ``FAIRWAY_ARRAY``, ``FAIRWAY_ARRAY_INDEX`` and ``FAIRWAY_ARRAY_SIZE``.
+declared, where the batch size is left to Fairway ``FAIRWAY_BATCH_SIZE``, ``FAIRWAY_LOCAL_BATCH_SIZE`` and
+``FAIRWAY_ACCUMULATE``, and in an array ``FAIRWAY_ARRAY``, ``FAIRWAY_ARRAY_INDEX`` and ``FAIRWAY_ARRAY_SIZE``.
 
 In a gang also what ``torch.distributed`` and its kind read: ``MASTER_ADDR``, ``MASTER_PORT``, ``WORLD_SIZE``, ``RANK``,
 ``LOCAL_WORLD_SIZE``, ``LOCAL_RANK``, ``NODE_RANK``. A plain job has none of these, or it would wait for others.
@@ -56,6 +57,10 @@ def for_attempt(command: StartAttempt, folder: Folder, machine: Machine, port: i
         found["FAIRWAY_ARRAY"] = job.array.array
         found["FAIRWAY_ARRAY_INDEX"] = str(job.array.index)
         found["FAIRWAY_ARRAY_SIZE"] = str(job.array.size)
+    if command.batch is not None:
+        found["FAIRWAY_BATCH_SIZE"] = str(command.batch.total)
+        found["FAIRWAY_LOCAL_BATCH_SIZE"] = str(command.batch.local)
+        found["FAIRWAY_ACCUMULATE"] = str(command.batch.accumulate)
     if is_gang(command):
         size = str(len(command.placement))
         found |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "NODE_RANK": "0"}

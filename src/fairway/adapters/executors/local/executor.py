@@ -15,7 +15,7 @@ import logging
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from fairway.adapters.executors.local import cgroup
 from fairway.adapters.executors.local.attempt import Attempt, Task, load
@@ -29,7 +29,7 @@ from fairway.adapters.executors.local.stopping import Stopper
 from fairway.adapters.executors.local.watching import Roll, Watcher
 from fairway.engine.commands import ForgetAttempt, StartAttempt, StopAttempt
 from fairway.model.errors import Conflict
-from fairway.model.facts import AttemptEnded, AttemptStarted, Fact, Inventory, Outcome, Progressed
+from fairway.model.facts import AttemptEnded, AttemptStarted, Fact, Inventory, Measured, Outcome, Progressed
 from fairway.model.ids import AttemptId, ExecutorId
 from fairway.model.phases import Cause
 from fairway.model.time import Duration, Instant
@@ -338,6 +338,18 @@ class LocalExecutor:
         report = attempt.progress.poll()
         if report is not None:
             self._tell(Progressed(attempt.id, report.step, report.total, report.checkpoint))
+        self._report_measures(attempt)
+
+    def _report_measures(self, attempt: Attempt) -> None:
+        """What it measured, but for what was told already; not more often than ``measure_ms``."""
+        report = attempt.progress.report
+        if report.measure == attempt.measured or _now() - attempt.measured_at < self.config.measure_ms:
+            return
+        if report.wrong:
+            _log.warning("%s measured what cannot be, which is passed over: %s", attempt.id, " ".join(report.wrong))
+        attempt.measured, attempt.measured_at = report.measure, _now()
+        if report.measure is not None:
+            self._tell(Measured(attempt.id, **asdict(report.measure)))
 
 
 def _now() -> Instant:

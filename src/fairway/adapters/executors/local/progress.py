@@ -7,10 +7,18 @@ One line a report, appended or written over; words in any order, those nobody kn
 ``checkpoint`` says that a checkpoint was complete at this report; ``time`` is the report's instant in milliseconds
 since the Unix epoch, without which the file's modification time is taken. Only complete lines count, the last of them
 for ``step`` and ``total``.
+
+What a training program measures stands beside it; the last line that has any of it counts::
+
+    step=40 batch=256 workers=4 accumulate=2 throughput=3400.5 compute=0.07 noise=1200
+
+A number that is none, or is not above 0, is passed over and told (``Report.wrong``); whether it can be true of this job
+is for whoever knows the job to judge.
 """
 
 import os
 from dataclasses import dataclass
+from math import isfinite
 
 from fairway.model.time import Instant
 
@@ -18,13 +26,35 @@ _TAIL = 1 << 16
 """Bytes looked at from the end: a program may append for weeks."""
 
 
+_WHOLE = ("batch", "workers", "accumulate")
+_OTHER = ("throughput", "compute", "noise")
+_LONGEST_NUMBER = 32
+_MOST_DIGITS = 18
+"""Of a whole number: all of those fit 64 bits, and nothing is counted beyond them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """What a program measured, as ``model.facts.Measured`` has it."""
+
+    batch: int | None = None
+    workers: int | None = None
+    accumulate: int = 1
+    throughput: float | None = None
+    compute: float | None = None
+    noise: float | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The state of a progress file: the last step and total, and when the last checkpoint was taken."""
+    """The state of a progress file: the last step and total, when the last checkpoint was taken, what was measured, and
+    words about measurements that cannot be."""
 
     step: int | None = None
     total: int | None = None
     checkpoint: Instant | None = None
+    measure: Measure | None = None
+    wrong: tuple[str, ...] = ()
 
 
 class ProgressFile:
@@ -77,14 +107,37 @@ def parse(text: str, fresh: int, written: Instant, before: Report) -> Report:
             checkpoint = Instant(max(taken, checkpoint or 0))
             break
     last = next((words for words in reversed(lines) if words), [])
-    return Report(_number(last, "step"), _number(last, "total"), checkpoint)
+    told = next((found for words in reversed(lines) if (found := _measures(words))), {})
+    wrong = tuple(f"{key}={value}" for key, value in told.items() if _above_0(key, value) is None)
+    good = {key: number for key, value in told.items() if (number := _above_0(key, value)) is not None}
+    measure = Measure(**good) if good else before.measure  # type: ignore[arg-type]
+    return Report(_number(last, "step"), _number(last, "total"), checkpoint, measure, wrong)
+
+
+def _measures(words: list[str]) -> dict[str, str]:
+    """The words of a line that tell what was measured."""
+    pairs = (word.partition("=") for word in words)
+    return {key: value for key, _, value in pairs if key in _WHOLE or key in _OTHER}
+
+
+def _above_0(key: str, value: str) -> int | float | None:
+    """A number that may have been measured: finite and above 0, and whole where it counts; None for anything else."""
+    if not value.isascii() or len(value) > _LONGEST_NUMBER:
+        return None
+    if key in _WHOLE:
+        return int(value) if value.isdecimal() and len(value) <= _MOST_DIGITS and int(value) > 0 else None
+    try:
+        number = float(value)
+    except ValueError:
+        return None
+    return number if isfinite(number) and number > 0 else None
 
 
 def _number(words: list[str], key: str) -> int | None:
     """The value of ``key=value``, a whole number that is not negative; None for anything else."""
     for word in words:
         name, _, value = word.partition("=")
-        if name == key and value.isascii() and value.isdecimal():
+        if name == key and value.isascii() and value.isdecimal() and len(value) <= _MOST_DIGITS:
             return int(value)
     return None
 
