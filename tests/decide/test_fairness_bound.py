@@ -11,6 +11,10 @@ hold all C of them. Hence it starts its first job within D of the moment when it
 *Its part.* Without the past (h = 0), everybody who starts while the queue waits holds at most its own use per weight,
 plus the job started. All that runs has started within D. So in every stretch of length D, the queue at some moment has
 at least (C - n + 1) x w / W GPUs, and none of its siblings holds more than what that leaves it, plus one.
+
+*With quotas.* What a sibling's quota covers goes first, and what it keeps of it may stay empty; both together are no
+more than its quota. So both bounds hold with C - Q in the place of C, Q being what the siblings are guaranteed, and a
+sibling holds at most its quota, or what it held without one.
 """
 
 import heapq
@@ -23,10 +27,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fairway.model.facts import QueueSet
-from fairway.model.ids import QueueId
+from fairway.model.ids import AttemptId, QueueId
+from fairway.model.phases import Cause, JobPhase
 from fairway.model.plan import Start
 from fairway.model.policy import Fairness, Policy
 from fairway.model.queue import Queue
+from fairway.model.resources import Amount
 from fairway.model.time import HOUR, MINUTE, Duration
 from fairway.testing.builders import Rehearsal, a_job, a_node, a_request, submitted
 
@@ -43,14 +49,29 @@ class World:
     weights: tuple[float, ...]
     history: float
     rng: np.random.Generator
+    quotas: tuple[tuple[int, int], ...] = ((0, 0),) * len(TOPS)
+    """(GPUs guaranteed, of which others may borrow) of each."""
     it: Rehearsal = field(init=False)
-    ends: list[tuple[int, str]] = field(default_factory=list)
+    ends: list[tuple[int, AttemptId]] = field(default_factory=list)
     made: int = 0
 
     def __post_init__(self) -> None:
-        self.it = Rehearsal(policy=Policy(fairness=Fairness(half_life=Duration(2 * HOUR), history=self.history)))
+        # A throttled queue counts as one of less weight: the bounds are for the weights as they are.
+        fairness = Fairness(half_life=Duration(2 * HOUR), history=self.history, throttle=1)
+        self.it = Rehearsal(policy=Policy(fairness=fairness))
         self.it.nodes(a_node("n", self.gpus))
-        self.it.tell(*(QueueSet(Queue(QueueId(name), w)) for name, w in zip(TOPS, self.weights, strict=True)))
+        for name, weight, (quota, lend) in zip(TOPS, self.weights, self.quotas, strict=True):
+            amounts = Amount(gpu_milli=quota * 1000), Amount(gpu_milli=lend * 1000)
+            self.it.tell(QueueSet(Queue(QueueId(name), weight, quota=amounts[0], lend=amounts[1])))
+
+    def quota(self, top: str) -> int:
+        """GPUs that a queue is guaranteed."""
+        return self.quotas[TOPS.index(top)][0]
+
+    @property
+    def contested(self) -> int:
+        """GPUs beyond all quotas, and those for one job more of every sibling."""
+        return self.gpus - sum(quota for quota, _ in self.quotas) - len(TOPS) + 1
 
     def used(self, queue: str) -> int:
         """GPUs that a queue holds now."""
@@ -68,16 +89,27 @@ class World:
                 while backlog(leaf) and self.pending(leaf) < self.gpus:
                     self.made += 1
                     self.it.tell(submitted(a_job(f"j{self.made}", a_request(1), queue=leaf)))
-            for action in self.it.decide().actions:
-                if isinstance(action, Start):
-                    length = int(self.rng.integers(1, LONGEST + 1)) if self.rng.random() < 0.7 else LONGEST
-                    heapq.heappush(self.ends, (self.it.state.now + length, action.attempt.job))
-            self.it.start()
+            self._decide()
             seen(self.it.state.now)
             upto = min(self.ends[0][0] if self.ends else until, until)
             self.it.tell(after=upto - self.it.state.now)
             while self.ends and self.ends[0][0] <= self.it.state.now:
-                self.it.end(heapq.heappop(self.ends)[1])
+                attempt = heapq.heappop(self.ends)[1]
+                if attempt.job in self.it.state.jobs and self.it.attempt(attempt.job) == attempt:
+                    self.it.end(attempt.job)
+
+    def _decide(self) -> None:
+        """Decide; who is told to stop stops at once, and goes on later for as long as it would have."""
+        stopping = True
+        while stopping:
+            for action in self.it.decide().actions:
+                if isinstance(action, Start):
+                    length = int(self.rng.integers(1, LONGEST + 1)) if self.rng.random() < 0.7 else LONGEST
+                    heapq.heappush(self.ends, (self.it.state.now + length, action.attempt))
+            stopping = [job for job in self.it.state.unmet if self.it.phase(job) is JobPhase.STOPPING]
+            for job in stopping:
+                self.it.end(job, Cause.FAILED, exit_code=75)
+            self.it.start()
 
 
 def other_leaves(top: str) -> Callable[[str], bool]:
@@ -85,11 +117,16 @@ def other_leaves(top: str) -> Callable[[str], bool]:
     return lambda leaf: leaf.partition("/")[0] != top
 
 
+QUOTAS = st.tuples(*[st.tuples(st.integers(0, 3), st.integers(0, 3))] * len(TOPS))
+
+
 def worlds(*history: float) -> st.SearchStrategy[World]:
-    """Worlds of 4 to 12 GPUs in which the past counts one of these ways."""
+    """Worlds of 4 to 12 GPUs in which the past counts one of these ways, with and without quotas."""
     weights = st.tuples(*[st.sampled_from((0.5, 1.0, 2.0, 4.0))] * len(TOPS))
     chance = st.integers(0, 1 << 30).map(np.random.default_rng)
-    return st.builds(World, st.integers(4, 12), weights, st.sampled_from(history), chance)
+    quotas = st.one_of(st.just(((0, 0),) * len(TOPS)), QUOTAS)
+    made = st.builds(World, st.integers(4, 12), weights, st.sampled_from(history), chance, quotas)
+    return made.filter(lambda world: world.contested > 0)
 
 
 @given(worlds(0.0, 1.0, 3.0), st.sampled_from(TOPS), st.integers(0, 12 * HOUR))
@@ -100,8 +137,7 @@ def test_whoever_waits_starts_within_the_bound_whatever_it_has_used(world: World
     world.run(begun, other_leaves(top), lambda now: None)
     started: list[int] = []
     weight, everybody = world.weights[TOPS.index(top)], sum(world.weights)
-    held = world.gpus - len(TOPS) + 1
-    fading = world.history * world.gpus * (everybody - weight) / (weight * held)
+    fading = world.history * world.gpus * (everybody - weight) / (weight * world.contested)
     bound = LONGEST + 2 * HOUR * max(log2(fading), 0.0) if fading else LONGEST
     world.run(begun + int(bound) + 2, lambda leaf: True, lambda now: started.append(now) if world.used(top) else None)
     assert started, f"{top} got nothing within {bound / MINUTE:g} minutes"
@@ -116,7 +152,7 @@ def test_whoever_waits_has_its_part_in_every_stretch_and_nobody_has_it_all(world
     world.run(begun + 6 * LONGEST, lambda leaf: True, lambda now: use.append((now, {q: world.used(q) for q in TOPS})))
     weights = dict(zip(TOPS, world.weights, strict=True))
     for queue in TOPS:
-        part = (world.gpus - len(TOPS) + 1) * weights[queue] / sum(world.weights)
+        part = world.contested * weights[queue] / sum(world.weights)
         for index, (now, held) in enumerate(use):
             if now < begun + 2 * LONGEST:
                 continue
@@ -126,4 +162,4 @@ def test_whoever_waits_has_its_part_in_every_stretch_and_nobody_has_it_all(world
             assert most >= part - 1e-9, f"{queue} holds at most {most} of its {part:g}"
             for other in TOPS:
                 if other != queue:
-                    assert held[other] <= most * weights[other] / weights[queue] + 1 + 1e-9
+                    assert held[other] <= max(world.quota(other), most * weights[other] / weights[queue] + 1 + 1e-9)

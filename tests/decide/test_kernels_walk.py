@@ -7,14 +7,15 @@ from hypothesis import strategies as st
 
 from fairway.decide import walk_fast
 from fairway.decide.line import Line
-from fairway.decide.marks import REFUSED
+from fairway.decide.marks import OVER_LIMIT, REFUSED
 from fairway.decide.pipeline import decide
-from fairway.model.ids import JobId
+from fairway.model.ids import JobId, QueueId
 from fairway.model.job import PriorityClass, Role
 from fairway.model.plan import Placement, Start, Starts
 from fairway.model.policy import Placing, Policy
+from fairway.model.queue import Queue
 from fairway.model.reasons import Placed
-from fairway.model.resources import Request
+from fairway.model.resources import Amount, Request
 from fairway.state.snapshot import Trial, snapshot
 from fairway.testing.builders import Rehearsal, a_job, a_node, a_queue, a_request, submitted
 
@@ -63,10 +64,11 @@ def outcome(it: Rehearsal, policy: Policy = Policy(), *, fast: bool) -> Outcome:
     line = Line(snap, trial, policy)
     for why, at in line.walk_fast() if fast else line.walk_plainly():
         assert why == REFUSED, "nothing here needs the caller, except to take back what others have borrowed"
-        line.refuse(at, False)
+        line.refuse(at, line.answers[at] == OVER_LIMIT)
     columns = [
         getattr(trial, name).tolist() for name in ("free", "device_free", "idle", "share_max", "gpu_free", "used")
     ]
+    columns.append(trial.lending.inner.tolist() if trial.lending else [])
     found = {snap.jobs.id_of(int(line.rows[at])): (placement, reason) for at, placement, reason in line.placed()}
     found |= {start.attempt.job: (start.placement, start.reason) for start in line.starts() or ()}
     return found, line.answers.tolist(), columns
@@ -82,6 +84,23 @@ def test_both_walks_do_the_same_with_single_tasks(load: Loads) -> None:
 def test_both_walks_do_the_same_when_they_pack(load: Loads, count: int) -> None:
     it, policy = rehearse(load, count), Policy(placement=Placing("pack"))
     assert outcome(it, policy, fast=True) == outcome(it, policy, fast=False)
+
+
+keeps = st.tuples(*[st.tuples(st.integers(0, 12), st.integers(0, 12), st.sampled_from((0, 4)))] * 2)
+
+
+@given(loads, st.sampled_from((1, 3)), keeps)
+def test_both_walks_do_the_same_where_queues_keep_what_they_do_not_use(
+    load: Loads, count: int, queues: tuple[tuple[int, int, int], ...]
+) -> None:
+    it = rehearse(load, count)
+    for name, (quota, lend, cpu) in zip(("b", "c/d"), queues, strict=True):
+        quotas, lends = Amount(cpu * 1000, None, quota * 1000), Amount(0, None, lend * 1000)
+        it.queues(Queue(QueueId(name), quota=quotas, lend=lends))
+    it.queues(Queue(QueueId("c"), quota=Amount(gpu_milli=8000), lend=Amount(gpu_milli=4000)))
+    assert outcome(it, fast=True) == outcome(it, fast=False)
+    it.decide()
+    it.prove()
 
 
 @given(loads, st.integers(2, 12))

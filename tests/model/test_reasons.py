@@ -14,6 +14,7 @@ from fairway.model.reasons import (
     AwaitingVictims,
     Invalid,
     Kept,
+    KeptBack,
     KeptFree,
     NeverFits,
     NoRoom,
@@ -65,6 +66,11 @@ SAID: list[tuple[Any, str]] = [
     (
         NoRoom("2 x (8 GPU)", "8 H100 on n1", "gpus", 1, 2),
         "no room now: needs 2 x (8 GPU), largest free 8 H100 on n1 (short of GPUs); room for 1 of its 2 tasks",
+    ),
+    (
+        KeptBack("gpu_milli", 2000, 4000, 1000, QueueId("dev")),
+        "over quota: 4 idle GPUs are kept for those to whom they are guaranteed (dev), and 1 left for others; "
+        "this needs 2",
     ),
     (
         OverRolling(QueueId("dev"), 158_400_000_000, 158_400_000_000, 24 * HOUR, Instant(3 * HOUR), Instant(HOUR)),

@@ -51,7 +51,8 @@ class Case:
         for queue in QUEUES:
             quota = Amount(gpu_milli=rng.choice((0, 1, 2, 4)) * WHOLE)
             borrow = Amount(gpu_milli=rng.choice((None, None, 2, 4)) and rng.choice((2, 4)) * WHOLE)
-            self.it.tell(QueueSet(Queue(QueueId(queue), rng.choice((1.0, 1.0, 2.0)), quota, borrow)))
+            lend = Amount(gpu_milli=Random(f"{seed} {queue}").choice((None, None, 0, WHOLE)))
+            self.it.tell(QueueSet(Queue(QueueId(queue), rng.choice((1.0, 1.0, 2.0)), quota, borrow, lend=lend)))
         self.coming = [self._job(index) for index in range(rng.randint(3, 14))]
         self.lost: list[NodeId] = []
         self.counts: Counter[str] = Counter()

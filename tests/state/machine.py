@@ -74,9 +74,9 @@ class Anything(Cluster, RuleBasedStateMachine):
     def cancel(self, which):
         self.say(f.CancelAsked(JobId(f"j{which}")))
 
-    @rule(queue=st.sampled_from(QUEUES), quota=AMOUNTS, borrow=AMOUNTS)
-    def set_queue(self, queue, quota, borrow):
-        self.say(f.QueueSet(Queue(QueueId(queue), quota=quota, borrow=borrow)))
+    @rule(queue=st.sampled_from(QUEUES), quota=AMOUNTS, borrow=AMOUNTS, lend=AMOUNTS)
+    def set_queue(self, queue, quota, borrow, lend):
+        self.say(f.QueueSet(Queue(QueueId(queue), quota=quota, borrow=borrow, lend=lend)))
 
     @rule(
         name=st.sampled_from("st"),

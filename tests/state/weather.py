@@ -206,7 +206,8 @@ class Storm(Cluster):
         rng = self.rng
         quota = Amount(gpu_milli=rng.choice((None, 0, 2000, 4000)), cpu_milli=rng.choice((None, 3000)))
         borrow = Amount(gpu_milli=rng.choice((None, None, 0, 2000)), cpu_milli=rng.choice((None, None, 0)))
-        self.say(f.QueueSet(Queue(QueueId(rng.choice(QUEUES)), quota=quota, borrow=borrow)))
+        lend = Amount(gpu_milli=Random(self.submitted).choice((None, 0, 1000)))  # the storms of old seeds stay
+        self.say(f.QueueSet(Queue(QueueId(rng.choice(QUEUES)), quota=quota, borrow=borrow, lend=lend)))
 
     def see_node(self) -> None:
         rng = self.rng

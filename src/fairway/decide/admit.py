@@ -5,6 +5,7 @@ from math import inf
 from fairway.model.elastic import wrong_with
 from fairway.model.ids import NAME_PATTERN, QUEUE_PATTERN
 from fairway.model.job import LONGEST, Job, Role
+from fairway.model.limits import KeptBack
 from fairway.model.reasons import Invalid, OverLimit
 from fairway.model.resources import WHOLE, Request
 from fairway.state.snapshot import Snapshot, Trial
@@ -72,7 +73,24 @@ def _request(request: Request, path: str) -> list[Invalid]:
     return wrong
 
 
-def over_limit(snap: Snapshot, trial: Trial, queue: int, sums: tuple[int, int, int]) -> OverLimit | None:
+def over_limit(snap: Snapshot, trial: Trial, queue: int, sums: tuple[int, int, int]) -> OverLimit | KeptBack | None:
+    """The nearest limit, in the queue or above it, that taking ``sums`` more would break, or what other queues keep for
+    themselves and it would need; None when it may take them."""
+    return over_own_limit(snap, trial, queue, sums) or kept_back(snap, trial, queue, sums)
+
+
+def kept_back(snap: Snapshot, trial: Trial, queue: int, sums: tuple[int, int, int]) -> KeptBack | None:
+    """What other queues keep for themselves and this one would need, to take ``sums`` more; None when it needs none."""
+    lending = trial.lending
+    column = lending.short(queue, sums) if lending is not None else None
+    if lending is None or column is None:
+        return None
+    kept, some = int(lending.kept()[column]), int(lending.open(queue)[column])
+    owner = snap.queues.id_of(lending.owner(column))
+    return KeptBack(SUMS[column], sums[column], kept, some, owner)
+
+
+def over_own_limit(snap: Snapshot, trial: Trial, queue: int, sums: tuple[int, int, int]) -> OverLimit | None:
     """The nearest limit, in the queue or above it, that taking ``sums`` more would break; None when all hold."""
     for row in snap.queues.above[queue]:
         used, limit = trial.used[row], snap.queues.limit[row]

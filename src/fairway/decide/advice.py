@@ -15,6 +15,7 @@ from fairway.decide.explain import never_fits
 from fairway.decide.gang import Fitted, place
 from fairway.decide.reserve import Part, give_back, withhold
 from fairway.model.ids import JobId
+from fairway.model.limits import KeptBack
 from fairway.model.policy import Policy
 from fairway.model.reasons import Range
 from fairway.model.resources import WHOLE, Accelerator, Request
@@ -27,6 +28,8 @@ MOST_TYPES = 4
 """Other device types that are named."""
 _FINE = 16
 """Steps in which CPU or memory is given up."""
+
+_UNITS = {"cpu_milli": (1000, "CPUs"), "memory_mib": (1, "MiB"), "gpu_milli": (1000, "GPUs")}
 
 Fits = Callable[[Shape], bool]
 
@@ -138,9 +141,11 @@ def _limits(snap: Snapshot, trial: Trial, policy: Policy, queue: int, shape: Sha
     over = over_limit(snap, trial, queue, shape.least_sums)
     if over is None or not _fits(snap, trial, policy, shape):
         return
-    excess, size, unit = over.used + over.need - over.limit, 1000, "CPUs"
-    if over.resource != "cpu_milli":
-        size, unit = (1000, "GPUs") if over.resource == "gpu_milli" else (1, "MiB")
+    if isinstance(over, KeptBack):
+        size, unit = _UNITS[over.resource]
+        yield f"queue {over.owner} lends {(over.need - over.open) / size:g} more {unit}"
+        return
+    excess, (size, unit) = over.used + over.need - over.limit, _UNITS[over.resource]
     yield f"queue {over.queue or '(root)'} used {excess / size:g} {unit} less"
 
 

@@ -139,6 +139,8 @@ class _Ranks:
         free = np.array((trial.free[up, CPU].sum(), trial.free[up, MEMORY].sum(), trial.gpu_free[up].sum()))
         above = snap.queues.above[queue]
         below_limits = (snap.queues.limit[above] - trial.used[above]).min(axis=0)
+        if trial.lending is not None:
+            below_limits = np.minimum(below_limits, trial.lending.open(queue))
         self.room: Ints = np.minimum(free, below_limits) + self.need[~self.waits].sum(axis=0)
         """Everything that these jobs could use, in ``SUMS`` order."""
         self.leaving: list[int] = [row for row in live if row in out or jobs.phase_of(row) is JobPhase.STOPPING]

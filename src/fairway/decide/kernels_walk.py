@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numba import njit  # type: ignore[import-untyped]
 
+from fairway.decide.kernels_limits import charge, kept_back, over_limit
 from fairway.decide.kernels_share import refresh, turn
 from fairway.decide.marks import DONE, NO_ROOM, OVER_LIMIT, PLACED, REFUSED, SLOW
 from fairway.decide.search import BLOCK, MOST_IDLE
@@ -275,32 +276,6 @@ def place(shape: int, shapes: Any, nodes: Any, blocks: Any, scale: Any, cap: int
 
 
 @njit(cache=True)
-def over_limit(queue: int, sums: Any, queues: Any) -> int:
-    """The nearest queue, from ``queue`` upwards, whose limit taking ``sums`` more would break; -1 for none.
-
-    ``queues`` is (path (Q, depth) from the root down, used (Q, 3), limit (Q, 3)).
-    """
-    path, used, limit = queues
-    for d in range(path.shape[1] - 1, -1, -1):
-        q = path[queue, d]
-        if q >= 0:
-            for c in range(3):
-                if sums[c] > 0 and used[q, c] + sums[c] > limit[q, c]:
-                    return q
-    return -1
-
-
-@njit(cache=True)
-def charge(queue: int, sums: Any, queues: Any) -> None:
-    """Count use against a queue and every queue above it."""
-    path, used, _ = queues
-    for d in range(path.shape[1]):
-        if path[queue, d] >= 0:
-            for c in range(3):
-                used[path[queue, d], c] += sums[c]
-
-
-@njit(cache=True)
 def walk(
     at: int, last: int, turns: Any, jobs: Any, shapes: Any, nodes: Any, blocks: Any, queues: Any, scale: Any,
     cap: int, marks: Any, out: Any, answers: Any,
@@ -348,15 +323,15 @@ def walk(
                     _catch_up(before, ends, nodes, blocks, out)
                     return SLOW, at - 1, e
                 if no_room[s] < 0:
-                    same = before >= 0 and shape_of[who[before]] == s
-                    if _place_next(at - 1, before, same, s, shapes, nodes, blocks, scale, cap, out, ends, numbers):
-                        charge(q, sums[s], queues)
+                    job = (at - 1, before, before >= 0 and shape_of[who[before]] == s, s, q)
+                    fate = _place_next(job, shapes, nodes, blocks, queues, scale, cap, out, ends, numbers)
+                    before = at - 1 if fate == PLACED and tasks[s] == 1 else -1
+                    if fate == PLACED:
                         became[at - 1], ends[at] = PLACED, ends[at] + tasks[s]
-                        before = at - 1 if tasks[s] == 1 else -1
                         continue
-                    before = -1
-                    no_room[s] = at - 1
-            became[at - 1] = NO_ROOM
+                    no_room[s] = at - 1 if fate == NO_ROOM else -1
+                    over[g] = at - 1 if fate == OVER_LIMIT and not urgent else -1
+            became[at - 1] = NO_ROOM if no_room[s] >= 0 else OVER_LIMIT
             if urgent:
                 _catch_up(before, ends, nodes, blocks, out)
                 return REFUSED, at - 1, e
@@ -365,14 +340,28 @@ def walk(
 
 @njit(cache=True)
 def _place_next(
-    at: int, before: int, same: bool, s: int, shapes: Any, nodes: Any, blocks: Any, scale: Any, cap: int, out: Any,
-    ends: Any, numbers: Any,
-) -> bool:  # fmt: skip
-    """Place a job of shape ``s``: where the one ``before`` went, if equal and it fits there, else by a search."""
-    if same and place_again(out[0][ends[before]], s, shapes, nodes, out, ends[at + 1], numbers[before, 3], numbers[at]):
-        return True
+    job: Any, shapes: Any, nodes: Any, blocks: Any, queues: Any, scale: Any, cap: int, out: Any, ends: Any, numbers: Any
+) -> int:
+    """What becomes of a job (place in line, place of the one before, whether they are equal, shape, queue).
+
+    It goes where the one before went, if equal and it fits there, else where a search says, and its queue is charged;
+    nothing is changed where it finds no room, or only room that other queues keep for themselves.
+    """
+    at, before, same, s, q = job
+    kept = kept_back(q, shapes[5][s], queues)
+    first, tasks, why = ends[at + 1], shapes[2][s], numbers[at]
+    if same and not kept and place_again(out[0][ends[before]], s, shapes, nodes, out, first, numbers[before, 3], why):
+        charge(q, shapes[5][s], queues)
+        return PLACED
     _catch_up(before, ends, nodes, blocks, out)
-    return place(s, shapes, nodes, blocks, scale, cap, out, ends[at + 1], numbers[at]) == shapes[2][s]
+    if place(s, shapes, nodes, blocks, scale, cap, out, first, why) < tasks:
+        return NO_ROOM
+    if kept:
+        for k in range(first, first + tasks):
+            give_back(out[0][k], shapes[0][s], out[1][k], out[2][k], nodes, blocks)
+        return OVER_LIMIT
+    charge(q, shapes[5][s], queues)
+    return PLACED
 
 
 @njit(cache=True)

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fairway.decide import fit, order, rolling, scores, share, typechoice, walk_fast
-from fairway.decide.admit import over_limit
+from fairway.decide.admit import kept_back, over_own_limit
 from fairway.decide.gang import Fitted, place
 from fairway.decide.marks import DONE, NO_ROOM, OVER_LIMIT, PLACED, REFUSED, SLOW, UNTRIED
 from fairway.decide.turns import Alone, Turns
@@ -133,7 +133,7 @@ class Line:
         shape_row, group = int(self.shapes[at]), int(self.groups[at])
         shape, queue = self.snap.groups.shapes.shapes[shape_row], int(self.snap.jobs.queue[self.rows[at]])
         slow = self.compiled(shape).slow
-        if self.over[group] < 0 and not slow and over_limit(self.snap, self.trial, queue, shape.sums):
+        if self.over[group] < 0 and not slow and over_own_limit(self.snap, self.trial, queue, shape.sums):
             self.over[group] = at
         if self.over[group] >= 0:
             self.answers[at] = OVER_LIMIT
@@ -142,7 +142,13 @@ class Line:
             if slow:
                 return SLOW
             if self.no_room[shape_row] < 0:
-                if self._place(at, shape, queue):
+                kept = self.trial.lending is not None and kept_back(self.snap, self.trial, queue, shape.sums)
+                if kept and self._would_fit(shape):
+                    # Only the caller can help it: by what others have borrowed, instead of what is kept.
+                    self.over[group] = -1 if urgent else at
+                    self.answers[at] = OVER_LIMIT
+                    return REFUSED if urgent else DONE
+                if not kept and self._place(at, shape, queue):
                     self.answers[at] = PLACED
                     return DONE
                 self.no_room[shape_row] = at
@@ -243,6 +249,13 @@ class Line:
         compiled = _compiled(shape, tuple(nodes.kinds) or NO_KINDS, several)
         liked = self.trial.liking.get(shape.roles[0][0])
         return compiled if liked is None else compiled._replace(speed=liked)
+
+    def _would_fit(self, shape: Shape) -> bool:
+        """Whether there is room for a job, though it may not be for this one."""
+        self._last, mark = None, self.trial.mark()
+        fits = isinstance(place(self.snap, self.trial, self.policy, shape), Fitted)
+        self.trial.rollback(mark)
+        return fits
 
     def _place(self, at: int, shape: Shape, queue: int) -> bool:
         outcome = place(self.snap, self.trial, self.policy, shape)

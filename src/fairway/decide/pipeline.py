@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from fairway.decide import curves, displace, order, preempt, resize, rolling, tidy
-from fairway.decide.admit import over_limit
+from fairway.decide.admit import over_limit, over_own_limit
 from fairway.decide.explain import refusals
 from fairway.decide.gang import Short, place
+from fairway.decide.lending import meets_limit
 from fairway.decide.line import Line
 from fairway.decide.marks import SLOW
 from fairway.decide.reclaim import Reclaim
@@ -130,7 +131,7 @@ def place_in_order(cycle: Cycle) -> None:
             said[at] = actions
             line.helped(at)
         else:
-            limit = over_limit(cycle.snap, cycle.trial, group.queue, group.shape.least_sums) is not None
+            limit = meets_limit(cycle.snap, cycle.trial, cycle.policy, group)
             line.refuse(at, limit)
             if not limit:
                 room.keep(int(line.groups[at]))  # from here on in line
@@ -251,7 +252,7 @@ def _start(cycle: Cycle, row: int, placement: Placement, reason: Placed) -> Star
 def _preempt(cycle: Cycle, group: Group, row: int) -> list[Action]:
     """Stop the cheapest sufficient victims and hold their room for a queued job; nothing when that would not help."""
     jobs = cycle.snap.jobs
-    if over_limit(cycle.snap, cycle.trial, group.queue, group.shape.least_sums):
+    if over_own_limit(cycle.snap, cycle.trial, group.queue, group.shape.least_sums):
         return []
     found = preempt.find(cycle.snap, cycle.trial, cycle.policy, group, cycle.victims)
     if found is None:
@@ -267,7 +268,7 @@ def _preempt(cycle: Cycle, group: Group, row: int) -> list[Action]:
 def _take_back(cycle: Cycle, back: Reclaim, group: Group, row: int) -> list[Action]:
     """Stop jobs that use what this one's queue is guaranteed, and hold their room for it; nothing when nobody does."""
     jobs, queues = cycle.snap.jobs, cycle.snap.queues
-    if queues.guard[group.queue] < 0 or over_limit(cycle.snap, cycle.trial, group.queue, group.shape.least_sums):
+    if queues.guard[group.queue] < 0 or over_own_limit(cycle.snap, cycle.trial, group.queue, group.shape.least_sums):
         return []
     found = back.find(group)
     if found is None:
@@ -374,7 +375,7 @@ def _fits_exactly(cycle: Cycle, row: int, placement: Placement) -> bool:
 def _over(cycle: Cycle, row: int, placement: Placement) -> bool:
     """Whether a limit has been lowered since the placement was decided, so that it may not start any more."""
     sums = placed_sums(cycle.snap.jobs.job(row), placement)
-    return over_limit(cycle.snap, cycle.trial, int(cycle.snap.jobs.queue[row]), sums) is not None
+    return over_own_limit(cycle.snap, cycle.trial, int(cycle.snap.jobs.queue[row]), sums) is not None
 
 
 def _still_live(snap: Snapshot, attempt: AttemptId) -> bool:

@@ -12,6 +12,7 @@ from math import inf
 import numpy as np
 
 from fairway.decide import near
+from fairway.decide.admit import kept_back
 from fairway.decide.gang import Fitted, place
 from fairway.decide.quota import Lent, covered
 from fairway.decide.victims import Victim, cheapest_first, nodes_by_bound, victims
@@ -212,5 +213,15 @@ class Search:
         for victim in some:
             self.trial.put(victim.row, self.snap.jobs.placement[victim.row], sign=-1)
         outcome = place(self.snap, self.trial, self.policy, self.group.shape, least=True, only=only)
+        kept = isinstance(outcome, Fitted) and self._kept_back(some)
         self.trial.rollback(mark)
-        return outcome.placement if isinstance(outcome, Fitted) else None
+        return outcome.placement if isinstance(outcome, Fitted) and not kept else None
+
+    def _kept_back(self, gone: Sequence[Victim]) -> bool:
+        """Whether the job would need what other queues keep for themselves, once these victims use nothing."""
+        jobs, trial = self.snap.jobs, self.trial
+        if trial.lending is None:
+            return False
+        for victim in gone:
+            trial.charge(int(jobs.queue[victim.row]), tuple((-jobs.sums[victim.row]).tolist()))
+        return kept_back(self.snap, trial, self.group.queue, self.group.shape.least_sums) is not None

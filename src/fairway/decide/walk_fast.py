@@ -73,7 +73,9 @@ class Columns:
         self._out = (np.zeros(tasks, np.int64), np.zeros(tasks, np.int64), np.zeros(tasks, np.int64))
         nodes, blocks = self._nodes(), self._blocks(kernels_walk)
         snap, trial = self._snap, self._trial
-        queues = (snap.queues.path, trial.used, snap.queues.limit[: len(trial.used)])
+        lending, none = trial.lending, np.zeros((0, 3), np.int64)
+        kept = (lending.keep, lending.inner, lending.total) if lending is not None else (none, none, none[:, 0])
+        queues = (snap.queues.path, trial.used, snap.queues.limit[: len(trial.used)], *kept)
         scale, done, last = score.scale(snap, self._policy), 0, -1
         columns, who = (shapes, snap.jobs.queue[self._rows], groups, urgent), np.zeros(len(shapes), np.int64)
         trial.touched.clear()

@@ -267,6 +267,7 @@ class _Queues:
             weight=spec.weight,
             quota=spec.quota,
             limit=spec.limit,
+            lend=spec.lend,
             used=amount(queues.used[row]),
             pending=pending,
             running=running,

@@ -4,7 +4,7 @@ Times are milliseconds. Values that grow while nothing happens (a wait, a run, G
 exactly for any later instant by the methods that take ``now``.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from fairway.model.ids import ExecutorId, JobId, NodeId, PoolId, QueueId, ServiceId
@@ -146,6 +146,8 @@ class QueueStatus:
     """Its weighted dominant share, past use included, as of ``as_of``: whoever has least of its siblings comes next."""
     average_gpu_milli: int = 0
     """Decayed average of the milli-GPUs it used, as of ``as_of``."""
+    lend: Amount = field(default_factory=Amount)
+    """What others may use of its quota while it is idle; ``None`` for all of it."""
 
     @property
     def borrowed_gpu_milli(self) -> int:

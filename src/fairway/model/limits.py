@@ -9,6 +9,8 @@ from typing import ClassVar, Literal
 from fairway.model.ids import QueueId
 from fairway.model.time import Instant, format_duration
 
+_WHAT = {"cpu_milli": "CPUs", "gpu_milli": "GPUs", "memory_mib": "memory"}
+
 
 def _amount(resource: str, value: int) -> str:
     return f"{value} MiB" if resource == "memory_mib" else f"{value / 1000:g}"
@@ -27,8 +29,26 @@ class OverLimit:
 
     def __str__(self) -> str:
         used, limit, need = (_amount(self.resource, value) for value in (self.used, self.limit, self.need))
-        what = {"cpu_milli": "CPUs", "gpu_milli": "GPUs"}.get(self.resource, "memory")
+        what = _WHAT[self.resource]
         return f"over quota: queue {self.queue or '(root)'} uses {used} of {limit} {what}, this needs {need} more"
+
+
+@dataclass(frozen=True, slots=True)
+class KeptBack:
+    """There is room, but other queues keep ``kept`` of it for themselves and leave ``open`` for this one."""
+
+    tier: ClassVar = "over quota"
+    resource: Literal["cpu_milli", "memory_mib", "gpu_milli"]
+    need: int
+    kept: int
+    open: int
+    owner: QueueId
+    """Of those that keep some, the one that keeps most."""
+
+    def __str__(self) -> str:
+        need, kept, some = (_amount(self.resource, value) for value in (self.need, self.kept, self.open))
+        idle = f"{kept} idle {_WHAT[self.resource]} are kept for those to whom they are guaranteed ({self.owner})"
+        return f"over quota: {idle}, and {some} left for others; this needs {need}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,8 @@ class Queue:
     """A node of the tree ``organisation/team/project``; the path is the id.
 
     ``quota`` is what the queue is guaranteed (a ``None`` there means nothing guaranteed), ``borrow`` what it may use
-    beyond it from what its cousins leave idle (``None``: no end). A queue's use counts against every queue above it.
+    beyond it from what its cousins leave idle (``None``: no end), and ``lend`` what others may borrow of its quota
+    while it leaves that idle (``None``: all of it). A queue's use counts against every queue above it.
     """
 
     id: QueueId
@@ -47,6 +48,7 @@ class Queue:
     """Of this very queue; None: the policy's."""
     rolling: RollingQuota | None = None
     """GPU time that it and the queues below it may spend in a stretch of time; None: without end."""
+    lend: Amount = Amount()
 
     @property
     def limit(self) -> Amount:

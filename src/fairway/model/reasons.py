@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 
 from fairway.model.ids import JobId, NodeId, QueueId
 from fairway.model.job import Priority
-from fairway.model.limits import OverLimit, OverRolling
+from fairway.model.limits import KeptBack, OverLimit, OverRolling
 from fairway.model.resources import WHOLE
 from fairway.model.time import Instant, format_duration, format_instant
 
@@ -238,6 +238,7 @@ Refusal = (
     Invalid
     | NeverFits
     | OverLimit
+    | KeptBack
     | OverRolling
     | Waiting
     | NoRoom

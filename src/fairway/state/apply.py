@@ -41,7 +41,7 @@ def apply(state: ClusterState, facts: f.Facts) -> None:
         state.lighter.update(state.queues.reviewed)
         state.roomier.clear()
     if state.lent:
-        state.groups.wake(state.groups.takes(state.queues))
+        state.groups.wake_for_quotas(state.queues)
         state.lent = False
     if state.lighter:
         state.groups.wake_for_queues(state.queues, state.lighter)

@@ -14,6 +14,7 @@ from fairway.state.groups import shape_of
 from fairway.state.history import pattern_of, size_of
 from fairway.state.jobs import home_of, task_need
 from fairway.state.measured import problems
+from fairway.state.tables import MOST_KEPT, SUMS
 
 
 def check(state: ClusterState) -> list[str]:
@@ -82,7 +83,22 @@ def _queues(state: ClusterState) -> list[str]:
             stored = int(getattr(queues, what)[row])
             if stored != counter[row]:
                 wrong.append(f"queue {name}: {what} {stored} but recomputed {counter[row]}")
-    return wrong + _averages(state)
+    return wrong + _averages(state) + _kept(state)
+
+
+def _kept(state: ClusterState) -> list[str]:
+    """A queue keeps for itself what it is guaranteed and does not lend; the root lends to nobody."""
+    queues, wrong = state.queues, list[str]()
+    for row in queues.rows():
+        lends = [getattr(queues.spec[row].lend, name) for name in SUMS]
+        has = queues.quota[row].tolist()
+        keeps = [
+            0 if most is None or row == 0 else min(max(quota - most, 0), MOST_KEPT)
+            for quota, most in zip(has, lends, strict=True)
+        ]
+        if queues.keep[row].tolist() != keeps or (row in queues.keepers) != any(keeps):
+            wrong.append(f"queue {queues.id_of(row)}: keeps {queues.keep[row]} but recomputed {keeps}")
+    return wrong
 
 
 def _averages(state: ClusterState) -> list[str]:

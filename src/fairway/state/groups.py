@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fairway.model.job import Job, PriorityClass
-from fairway.model.reasons import OverLimit, OverRolling, Refusal
+from fairway.model.reasons import KeptBack, OverLimit, OverRolling, Refusal
 from fairway.model.resources import FLAT, Request
 from fairway.model.where import ANYWHERE, Apart, Where
 from fairway.state.columns import Bools, Ints
@@ -204,6 +204,8 @@ class GroupTable:
         """Tried and refused, and nothing has happened since that could change this."""
         self.limited: Bools = np.zeros(16, np.bool_)
         """Derived: has a ``limit_reason``."""
+        self.kept_back: Bools = np.zeros(16, np.bool_)
+        """Derived: that is what others keep for themselves. Whatever becomes free anywhere may let it in."""
         self.pending: Ints = np.zeros(16, np.int64)
         """Derived: jobs in line."""
         self.ready = 0
@@ -221,7 +223,7 @@ class GroupTable:
         if row is not None:
             return row
         row = len(self.keys)
-        _grow(self, ("shape", "queue", "preempts", "blocked", "limited", "pending"), row)
+        _grow(self, ("shape", "queue", "preempts", "blocked", "limited", "kept_back", "pending"), row)
         self.shape[row], self.queue[row], self.preempts[row] = key[0], queue, cls.may_preempt and not yields
         self.keys.append(key)
         self.limit_reason.append(None)
@@ -251,7 +253,8 @@ class GroupTable:
 
     def tell(self, row: int, reason: Refusal) -> None:
         """Keep why a group was refused: for the group when a limit did it, else for everybody of its shape."""
-        self.limited[row] = isinstance(reason, OverLimit | OverRolling)
+        self.kept_back[row] = isinstance(reason, KeptBack)
+        self.limited[row] = self.kept_back[row] or isinstance(reason, OverLimit | OverRolling)
         self.limit_reason[row] = reason if self.limited[row] else None
         if not self.limited[row]:
             self.shapes.reason[self.keys[row][0]] = reason
@@ -289,6 +292,8 @@ class GroupTable:
         shape, takes = self.shape[: self.height], self.takes(queues)
         # Below zero where a node shrank: that stops only who needs some of it.
         woken = self.shapes.fitting(np.maximum(nodes.free[at], 0), nodes.idle[at], nodes.share_max[at])[shape]
+        if np.count_nonzero(self.kept_back):
+            woken |= self.kept_back[: self.height]
         if np.count_nonzero(takes):
             could = self.shapes.fitting(nodes.total[at], nodes.gpu_count[at], nodes.gpu_count[at] * 1000)
             woken |= could[shape] & takes
@@ -297,6 +302,10 @@ class GroupTable:
     def takes(self, queues: QueueTable) -> Bools:
         """(G,) groups that may take room from others: by preemption, or because a quota covers them."""
         return self.preempts[: self.height] | (queues.guard[self.queue[: self.height]] >= 0)
+
+    def wake_for_quotas(self, queues: QueueTable) -> None:
+        """Unblock every group that may take room from others, or that others keep room from."""
+        self.wake(self.takes(queues) | self.kept_back[: self.height])
 
     def wake_for_queues(self, queues: QueueTable, rows: Iterable[int]) -> None:
         """Unblock every group in or below one of these queues."""

@@ -17,6 +17,7 @@ from fairway.state.company import Company
 from fairway.state.groups import GroupTable
 from fairway.state.history import RunTimes
 from fairway.state.jobs import JobTable, task_need
+from fairway.state.lending import Lending
 from fairway.state.measured import Measurements
 from fairway.state.tables import NodeTable, QueueTable, Watcher
 
@@ -95,6 +96,8 @@ class Trial:
         self.share_max: Ints = nodes.share_max[:height].copy()
         self.gpu_free: Ints = nodes.gpu_free[:height].copy()
         self.used: Ints = snap.queues.used[: snap.queues.height].copy()
+        self.lending = Lending(nodes, snap.queues, self.used) if snap.queues.keepers else None
+        """What queues keep from others; None where nobody keeps anything."""
         self.watcher: Watcher | None = None
         """Is told of every node that changes."""
         self.liking: Mapping[Request, Floats] = {}
@@ -155,6 +158,8 @@ class Trial:
         for row in self._above[queue]:
             used = self.used[row]
             used += sums
+        if self.lending is not None:
+            self.lending.charge(queue, sums)
 
     def _add(self, node: int, flat: tuple[int, ...], devices: tuple[int, ...], milli: int) -> None:
         free = self.free[node]

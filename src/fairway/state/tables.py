@@ -22,6 +22,8 @@ CPU, MEMORY, DISK, NETWORK = range(len(FLAT))
 SUMS = ("cpu_milli", "memory_mib", "gpu_milli")
 """Column order of every sum over tasks: quotas, limits, usage."""
 NO_LIMIT = 1 << 62
+MOST_KEPT = 1 << 50
+"""Of any resource by any one queue: more than there is anywhere, and sums over all queues stay within 64 bits."""
 
 
 class Watcher(Protocol):
@@ -203,11 +205,14 @@ class QueueTable(Table[QueueId]):
         ("average", np.float64, len(SUMS)),
         ("averaged_at", np.int64, 0),
         ("opens_at", np.int64, 0),
+        ("keep", np.int64, len(SUMS)),
     )
     limit: Ints
     """``NO_LIMIT`` where there is none."""
     quota: Ints
     """What is guaranteed; 0 where nothing is."""
+    keep: Ints
+    """Derived: what of that nobody else may use, though it is idle; 0 where all may be lent."""
     used: Ints
     """Derived: what live attempts of this queue and those below it take."""
     pending: Ints
@@ -244,6 +249,8 @@ class QueueTable(Table[QueueId]):
         self._limited: dict[int, list[int]] = {}
         self.rolling: dict[int, Spending] = {}
         """What queues with a rolling quota have spent, as of ``averaged_at``."""
+        self.keepers: list[int] = []
+        """Derived: rows of queues that keep something."""
 
     @property
     def path(self) -> Ints:
@@ -271,6 +278,11 @@ class QueueTable(Table[QueueId]):
             most = getattr(limit, name)
             self.limit[row, column] = NO_LIMIT if most is None else min(most, NO_LIMIT)
             self.quota[row, column] = min(getattr(quota, name) or 0, NO_LIMIT)
+            lent = getattr(queue.lend, name)
+            # The root has nobody whom it could lend to.
+            keeps = 0 if lent is None or above < 0 else max(int(self.quota[row, column]) - lent, 0)
+            self.keep[row, column] = min(keeps, MOST_KEPT)
+        self.keepers = np.flatnonzero(self.keep[: self.height].any(axis=1)).tolist()
         self.weight[row] = queue.weight
         if queue.rolling is None:
             self.rolling.pop(row, None)

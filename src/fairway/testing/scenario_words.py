@@ -97,7 +97,8 @@ def policy_of_words(words: Sequence[str]) -> Policy:
 
 
 def queue_of(words: Sequence[str]) -> Queue:
-    """A queue: its path, what it is guaranteed, what it may ``borrow`` (``any`` for no end), and its ``weight``."""
+    """A queue: its path, what it is guaranteed, what it may ``borrow`` (``any`` for no end) and ``lend``
+    of its GPUs, and its ``weight``."""
     options = dict(options_of(words))
     quota = Amount(
         cpu_milli=_milli(options["cpu"]) if "cpu" in options else None,
@@ -114,7 +115,9 @@ def queue_of(words: Sequence[str]) -> Queue:
     asked = options.get("discipline")
     discipline: Discipline | None = next((name for name in DISCIPLINES if name == asked), None)
     weight = float(options.get("weight", "1"))
-    return Queue(QueueId(words[0]), weight, quota, borrow, discipline=discipline, rolling=_rolling(options))
+    lend = Amount(gpu_milli=_milli(options["lend"]) if "lend" in options else None)
+    rolling = _rolling(options)
+    return Queue(QueueId(words[0]), weight, quota, borrow, discipline=discipline, rolling=rolling, lend=lend)
 
 
 def _rolling(options: dict[str, str]) -> RollingQuota | None:

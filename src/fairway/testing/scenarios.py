@@ -3,7 +3,8 @@
 A scenario is a text file of blocks. The first sets the scene, one thing to a line::
 
     ## a critical job takes the room of the one that loses least
-    queues   prod gpus=16                   a queue and what it may use; borrow=8 (or any) weight=2 discipline=las
+    queues   prod gpus=16                   a queue and what it may use; borrow=8 (or any) lend=4 weight=2
+                                            discipline=las gpu-hours=100/7d grace=0.1
     policy   max_victims=4 weights.gpu=0.5  what is not at its default, written as in a manifest
     nodes    n1..n2 8xH100 cpu=64           one or many; also memory= gpumem= disk= net= executor= cordoned lost
     running  dev/j1 8 on n1 priority=low started=2h-ago checkpoint=40m-ago

@@ -54,6 +54,7 @@ def _queue(spec: QueueSpec, model: ReadModel) -> tuple[Change, ...] | None:
         ("weight", status.weight, queue.weight),
         *_amounts("quota", status.quota, queue.quota),
         *_amounts("limit", status.limit, queue.limit),
+        *_amounts("lend", status.lend, queue.lend),
         ("max_pending", status.max_pending, queue.max_pending),
         ("discipline", status.discipline, queue.discipline),
         ("rolling", status.rolling, queue.rolling),

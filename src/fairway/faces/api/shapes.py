@@ -118,6 +118,7 @@ def queue(status: QueueStatus, now: Instant) -> Shape:
         "weight": status.weight,
         "quota": amount(status.quota),
         "limit": amount(status.limit),
+        "lend": amount(status.lend),
         "used": amount(status.used),
         "pending": status.pending,
         "own_pending": status.own_pending,

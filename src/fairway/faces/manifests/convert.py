@@ -7,8 +7,8 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from fairway.faces.manifests.policy import PolicySpec, policy_of
+from fairway.faces.manifests.queues import AmountSpec
 from fairway.faces.manifests.schema import (
-    AmountSpec,
     ArraySpec,
     JobSpec,
     Manifest,
@@ -160,11 +160,11 @@ def service_of(spec: ServiceSpec, caller: Caller) -> Service:
 
 def queue_of(spec: QueueSpec) -> Queue:
     """A queue as declared."""
-    quota, borrow = _amount(spec.quota), _amount(spec.borrow)
+    quota, borrow, lend = _amount(spec.quota), _amount(spec.borrow), _amount(spec.lend)
     rolling = spec.rolling and RollingQuota(
         round(spec.rolling.gpu_hours * WHOLE * HOUR), Duration(max(spec.rolling.period, MINUTE)), spec.rolling.grace
     )
-    return Queue(QueueId(spec.name), spec.weight, quota, borrow, spec.max_pending, spec.discipline, rolling)
+    return Queue(QueueId(spec.name), spec.weight, quota, borrow, spec.max_pending, spec.discipline, rolling, lend)
 
 
 def pool_of(spec: PoolSpec) -> Pool:

@@ -23,7 +23,6 @@ from fairway.faces.manifests.fields import (
     FieldError,
     Flag,
     Gpus,
-    GpuSum,
     Memory,
     Name,
     QueuePath,
@@ -36,13 +35,13 @@ from fairway.faces.manifests.fields import (
     at_most,
 )
 from fairway.faces.manifests.policy import PolicySpec
+from fairway.faces.manifests.queues import QueueSpec
 from fairway.faces.manifests.units import GpuCount, said
 from fairway.faces.manifests.where import Taints, WhereSpec
 from fairway.faces.manifests.workers import ElasticSpec, Workers, WorkersSpec, elasticity_of, sizes_of
 from fairway.model.elastic import wrong_with
 from fairway.model.job import Priority
 from fairway.model.phases import Lifecycle
-from fairway.model.queue import Discipline
 from fairway.model.time import MINUTE, SECOND, Duration, format_duration
 
 DEFAULT_QUEUE = "default"
@@ -299,38 +298,6 @@ class ServiceSpec(Strict):
         if self.max_replicas is not None and self.replicas > self.max_replicas:
             raise FieldError("replicas", f"{self.replicas} > {self.max_replicas}: it may not be above max_replicas")
         return self
-
-
-class AmountSpec(Strict):
-    """A sum over tasks; what is left out is not counted."""
-
-    cpu: Cpu | None = None
-    memory: Memory | None = None
-    gpus: GpuSum | None = None
-
-
-class RollingSpec(Strict):
-    """GPU-hours in any stretch of ``period``, and how much more, as a part of them, before jobs wait."""
-
-    gpu_hours: Annotated[float, Field(ge=0, le=1e9)]
-    period: Time
-    grace: Annotated[float, Field(ge=0, le=10)] = 0.1
-
-
-class QueueSpec(Strict):
-    """A place in the tenant tree: what it is guaranteed, and what it may use beyond."""
-
-    kind: Literal["Queue"] = "Queue"
-    name: QueuePath
-    weight: Annotated[float, Field(gt=0, le=1e6)] = 1.0
-    quota: AmountSpec = AmountSpec()
-    borrow: AmountSpec = AmountSpec()
-    """What is left out may be borrowed without end; ``gpus: 0`` keeps the queue within its quota."""
-    max_pending: Annotated[int, Field(strict=True, ge=1, le=10_000_000)] = 1_000_000
-    discipline: Discipline | None = None
-    """How its own jobs are ordered; what is left out is the policy's (``order.discipline``)."""
-    rolling: RollingSpec | None = None
-    """GPU time that it may spend in any stretch of time; what is left out has no end."""
 
 
 class ShapeSpec(Strict):
