@@ -92,7 +92,7 @@ def kept_back(snap: Snapshot, trial: Trial, queue: int, sums: tuple[int, int, in
 
 def over_own_limit(snap: Snapshot, trial: Trial, queue: int, sums: tuple[int, int, int]) -> OverLimit | None:
     """The nearest limit, in the queue or above it, that taking ``sums`` more would break; None when all hold."""
-    for row in snap.queues.above[queue]:
+    for row in snap.queues.bounded_above(queue):
         used, limit = trial.used[row], snap.queues.limit[row]
         for column, resource in enumerate(SUMS):
             need = sums[column]

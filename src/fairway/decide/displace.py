@@ -49,7 +49,7 @@ class Turn:
 def queues(snap: Snapshot, policy: Policy) -> list[int]:
     """Rows of queues whose jobs take turns and that have to be looked at: somebody in line there is not blocked."""
     groups, codes = snap.groups, snap.queues.discipline[: snap.queues.height]
-    if not groups.ready or not (policy.order.discipline in TAKE_TURNS or codes.any()):
+    if not groups.ready or not (policy.order.discipline in TAKE_TURNS or np.count_nonzero(codes)):
         return []
     ready = ~groups.blocked[: groups.height] & (groups.pending[: groups.height] > 0)
     awake = np.unique(groups.queue[: groups.height][ready])

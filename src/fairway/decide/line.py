@@ -28,6 +28,7 @@ from fairway.state.groups import Shape
 from fairway.state.snapshot import Snapshot, Trial
 
 NO_KINDS: fit.Kinds = (("", 0),)
+NOBODY: Ints = np.empty(0, np.int64)
 
 
 class Compiled(NamedTuple):
@@ -50,21 +51,26 @@ class Line:
         self.snap, self.trial, self.policy = snap, trial, policy
         groups, rows = snap.groups, _in_order(snap, policy, disciplines)
         # The jobs as they stand before anybody's turn: queue by queue, in order.
-        self._order: Ints = np.argsort(narrow(snap.jobs.queue[rows], snap.queues.height), kind="stable")
+        self._order: Ints = narrow(snap.jobs.queue[rows], snap.queues.height).argsort(kind="stable")
         self._rows: Ints = rows[self._order]
         self._groups = snap.jobs.group[self._rows]
         self._shapes: Ints = groups.shape[self._groups]
-        self._takes = groups.takes(snap.queues)
-        self._urgent = self._takes[self._groups] | _reserved(snap)[self._rows]
+        self._urgent: Bools = groups.takes(snap.queues, self._groups)
         """(P,) whether to ask the caller when a job finds no room: it keeps what is reserved from those behind it."""
-        self.rows, self.groups, self.shapes, self.answers = (np.zeros(len(rows), np.int64) for _ in range(4))
+        if snap.reserved:
+            self._urgent |= _reserved(snap)[self._rows]
+        self.rows, self.groups, self.shapes, self.answers = np.zeros((4, len(rows)), np.int64)
         trial.liking = typechoice.liking(snap, trial, policy, self._rows, self._shapes)
-        self.no_room = np.full(len(groups.shapes.shapes), -1, np.int64)
+        self.no_room = np.zeros(len(groups.shapes.shapes), np.int64) - 1
         """(S,) place in line of the first job of each shape that found no room; -1 for none."""
-        self.over = np.full(groups.height, -1, np.int64)
+        self.over = np.zeros(groups.height, np.int64) - 1
         """(G,) place in line of the first job of each group that met a limit; -1 for none."""
+        self.refuses = False
+        """Whether anybody may have found no room, or met a limit."""
         self.hopeless = np.zeros(groups.height, np.bool_)
         """(G,) groups that may preempt, but cannot."""
+        self._several = len(snap.nodes.executors) > 1 or policy.placement.together is not None
+        """Whether it matters for every gang which nodes stand together: there are several executors, or domains."""
         self._fitted: dict[int, Fitted] = {}
         self._last: tuple[Shape, Fitted] | None = None
         """What was placed just before, when it was one task."""
@@ -84,14 +90,16 @@ class Line:
         """``walk``, one job at a time."""
         if not len(self):
             return
-        queues = self.snap.jobs.queue[self._rows[[0, -1]]]
-        whose, at = Alone(len(self)) if queues[0] == queues[1] else Turns(self._tournament()), 0
+        queue = self.snap.jobs.queue
+        alone = queue[self._rows[0]] == queue[self._rows[-1]]
+        whose, at = Alone(len(self)) if alone else Turns(self._tournament()), 0
         while (entrant := whose.next()) is not None:
             first, why = True, DONE
             while why == DONE and (place := whose.head(entrant)) is not None and (first or self._in_vain(place)):
                 first = False
                 whose.take(entrant)
-                self._stand(at, np.array([place]))
+                self.rows[at], self.groups[at] = self._rows[place], self._groups[place]
+                self.shapes[at] = self._shapes[place]
                 why = self._deal(at, self._wants(place))
                 at += 1
             if why != DONE:
@@ -103,6 +111,7 @@ class Line:
         """``walk``, by the kernel."""
         if not len(self):
             return
+        self.refuses = True  # or may do so: the kernel does not say
         compiled = [self.compiled(shape) for shape in self.snap.groups.shapes.shapes]
         self._fast = walk_fast.Columns(self.snap, self.trial, self.policy, self._rows, compiled)
         marks = (self.no_room, self.over, self.hopeless)
@@ -130,29 +139,30 @@ class Line:
 
     def _deal(self, at: int, urgent: bool) -> int:
         """Place a job, or refuse it; what the caller is asked for, ``DONE`` for nothing."""
-        shape_row, group = int(self.shapes[at]), int(self.groups[at])
-        shape, queue = self.snap.groups.shapes.shapes[shape_row], int(self.snap.jobs.queue[self.rows[at]])
-        slow = self.compiled(shape).slow
-        if self.over[group] < 0 and not slow and over_own_limit(self.snap, self.trial, queue, shape.sums):
-            self.over[group] = at
-        if self.over[group] >= 0:
+        shape_row, group = self.shapes.item(at), self.groups.item(at)
+        shape, queue = self.snap.groups.shapes.shapes[shape_row], self.snap.groups.queue.item(group)
+        slow = _slow(shape, self._several)
+        if self.over.item(group) < 0 and not slow and over_own_limit(self.snap, self.trial, queue, shape.sums):
+            self.over[group], self.refuses = at, True
+        if self.over.item(group) >= 0:
             self.answers[at] = OVER_LIMIT
             return DONE
-        if self.no_room[shape_row] < 0 or urgent:
+        known = self.no_room.item(shape_row) >= 0
+        if not known or urgent:
             if slow:
                 return SLOW
-            if self.no_room[shape_row] < 0:
+            if not known:
                 kept = self.trial.lending is not None and kept_back(self.snap, self.trial, queue, shape.sums)
                 if kept and self._would_fit(shape):
                     # Only the caller can help it: by what others have borrowed, instead of what is kept.
-                    self.over[group] = -1 if urgent else at
+                    self.over[group], self.refuses = -1 if urgent else at, True
                     self.answers[at] = OVER_LIMIT
                     return REFUSED if urgent else DONE
                 if not kept and self._place(at, shape, queue):
                     self.answers[at] = PLACED
                     return DONE
                 self.no_room[shape_row] = at
-        self.answers[at] = NO_ROOM
+        self.answers[at], self.refuses = NO_ROOM, True
         return REFUSED if urgent else DONE
 
     def helped(self, at: int) -> None:
@@ -164,6 +174,7 @@ class Line:
 
     def refuse(self, at: int, limit: bool) -> None:
         """The caller could not start the job it was asked about either: those equal to it need not be asked about."""
+        self.refuses = True
         if limit:
             self.over[self.groups[at]] = at
         else:
@@ -189,7 +200,7 @@ class Line:
 
     def ask_no_more(self) -> None:
         """The caller can do nothing more for jobs that find no room and may not take it from others."""
-        hopeless = ~self._takes
+        hopeless = ~self.snap.groups.takes(self.snap.queues)
         hopeless[self.snap.jobs.group[: self.snap.jobs.height][_reserved(self.snap)]] = False
         self.hopeless |= hopeless
 
@@ -219,7 +230,7 @@ class Line:
 
     def refused(self) -> Ints:
         """Places in line of the jobs that found no room."""
-        return np.flatnonzero(self.answers == NO_ROOM)
+        return np.flatnonzero(self.answers == NO_ROOM) if self.refuses else NOBODY
 
     def placed(self) -> Iterator[tuple[int, Placement, Placed]]:
         """(place in line, placement, reason) of every job that the walk itself has placed."""
@@ -230,23 +241,23 @@ class Line:
 
     def starts(self) -> Starts | None:
         """Jobs of one task that the kernel has placed, as columns, when they are many; ``placed`` leaves them out."""
+        if self._fast is None:
+            return None
         places = self._placed_fast(single=True)
-        return self._fast and self._fast.starts(places, self.rows[places])
+        return self._fast.starts(places, self.rows[places])
 
     def _placed_fast(self, *, single: bool) -> Ints:
         """Places in line of jobs that the kernel has placed: those that ``starts`` tells of, or the others."""
-        places = np.flatnonzero(self.answers == PLACED)
         if self._fast is None:
-            return places[:0]
+            return NOBODY
+        places = np.flatnonzero(self.answers == PLACED)
         alone = self._fast.single(places)
         many = np.count_nonzero(alone) >= walk_fast.MANY
         return places[alone if single else ~alone] if many else places[:0] if single else places
 
     def compiled(self, shape: Shape) -> Compiled:
         """What the walk needs to know of a shape."""
-        nodes = self.snap.nodes
-        several = len(nodes.executors) > 1 or self.policy.placement.together is not None
-        compiled = _compiled(shape, tuple(nodes.kinds) or NO_KINDS, several)
+        compiled = _compiled(shape, tuple(self.snap.nodes.kinds) or NO_KINDS, self._several)
         liked = self.trial.liking.get(shape.roles[0][0])
         return compiled if liked is None else compiled._replace(speed=liked)
 
@@ -274,17 +285,23 @@ class Line:
 
 @lru_cache(maxsize=65_536)
 def _compiled(shape: Shape, kinds: fit.Kinds, several: bool) -> Compiled:
-    """``several``: it matters for every gang which nodes stand together, as there are several executors, or domains."""
     request = shape.roles[0][0]
+    shares, speeds = fit.share_by_kind(request, kinds), fit.speed_by_kind(request, kinds)
+    return Compiled(request.gpus, shares, speeds, _slow(shape, several))
+
+
+@lru_cache(maxsize=65_536)
+def _slow(shape: Shape, several: bool) -> bool:
     by_memory = any(request.gpu_memory_mib for request, _, _ in shape.roles)
     picky = bool(shape.where.apart) or (shape.where.together is not None and not shape.single)
-    slow = len(shape.roles) > 1 or shape.elastic or (several and not shape.single) or by_memory or picky
-    return Compiled(request.gpus, fit.share_by_kind(request, kinds), fit.speed_by_kind(request, kinds), slow)
+    return len(shape.roles) > 1 or shape.elastic or (several and not shape.single) or by_memory or picky
 
 
 def _in_order(snap: Snapshot, policy: Policy, disciplines: order.Disciplines) -> Ints:
     """Rows of every job in line whose group is ready, or that room is kept for."""
-    rows = np.flatnonzero(snap.jobs.in_line[: snap.jobs.height])
+    rows: Ints = snap.jobs.in_line[: snap.jobs.height].nonzero()[0]
+    if not snap.groups.refused and not snap.queues.rolling:
+        return order.in_order(snap, policy, rows, disciplines)
     ready = ~snap.groups.blocked[snap.jobs.group[rows]]
     if snap.reserved:
         ready |= _reserved(snap)[rows]

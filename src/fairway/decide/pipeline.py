@@ -7,8 +7,6 @@ something that could let one in, and a cycle in which nothing is ready does noth
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from fairway.decide import curves, displace, order, preempt, resize, rolling, tidy
 from fairway.decide.admit import over_limit, over_own_limit
 from fairway.decide.explain import refusals
@@ -49,15 +47,18 @@ class Cycle:
         return {row_of[job] for job in placed_jobs(self.actions)}
 
 
+NOTHING = Plan()
+
+
 def decide(snap: Snapshot, policy: Policy, disciplines: order.Disciplines = order.TABLE) -> Plan:
     """What to do now. Pure: the same snapshot and policy give the same plan, in every process."""
-    elastic = np.count_nonzero(snap.groups.shapes.elastic) > 0
-    if not (snap.groups.ready or snap.held or snap.overdue or snap.tidy_due or elastic):
-        return Plan()
+    groups = snap.groups
+    if not (groups.ready or snap.held or snap.overdue or snap.tidy_due or groups.shapes.any_elastic):
+        return NOTHING
     cycle = Cycle(snap, Trial(snap), policy, disciplines)
     for stage in STAGES:
         stage(cycle)
-    return Plan(tuple(cycle.actions), tried=snap.groups.ready > 0)
+    return Plan(tuple(cycle.actions), tried=groups.ready > 0)
 
 
 def stop_overdue(cycle: Cycle) -> None:
@@ -99,7 +100,8 @@ def settle_holds(cycle: Cycle) -> None:
 
 def refuse_spent(cycle: Cycle) -> None:
     """Jobs of queues that have spent their rolling quota are told when there is some again."""
-    cycle.actions += rolling.refusals(cycle.snap)
+    if cycle.snap.queues.rolling:
+        cycle.actions += rolling.refusals(cycle.snap)
 
 
 def place_in_order(cycle: Cycle) -> None:
@@ -149,7 +151,7 @@ def place_in_order(cycle: Cycle) -> None:
         _keep_company(cycle, int(line.rows[at]), fitted.placement)
         said[at] = [_start(cycle, int(line.rows[at]), fitted.placement, fitted.reason)]
     room.open()
-    for at, refusal in refusals(cycle.snap, cycle.trial, line, room.unless_kept):
+    for at, refusal in refusals(cycle.snap, cycle.trial, line, room.unless_kept) if line.refuses else ():
         said.setdefault(at, []).append(Unplaced(cycle.snap.jobs.id_of(int(line.rows[at])), refusal))
     for at in sorted(said):
         cycle.actions += said[at]
@@ -195,7 +197,7 @@ def move_work(cycle: Cycle) -> None:
 
 def grow(cycle: Cycle) -> None:
     """Elastic jobs get what nobody waits for, and what their deadlines need."""
-    if not cycle.policy.elastic.grow or not np.count_nonzero(cycle.snap.groups.shapes.elastic):
+    if not cycle.policy.elastic.grow or not cycle.snap.groups.shapes.any_elastic:
         return
     groups, leaving = cycle.snap.groups, len(cycle.settled() - cycle.victims - set(cycle.snap.held))
     waiting = int(groups.pending[: groups.height][~groups.limited[: groups.height]].sum())

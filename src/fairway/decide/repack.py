@@ -14,8 +14,6 @@ is near anyway. ``bench.optimal`` measures what it is worth.
 import math
 from dataclasses import dataclass
 
-import numpy as np
-
 from fairway.decide import fit, near
 from fairway.decide.admit import over_limit
 from fairway.decide.gang import Fitted, place
@@ -64,9 +62,7 @@ class Repack:
         """Where the job at place ``at`` and starts before it are to go, by place in line, taken off the trial and
         charged already; None when nothing is found, and the trial is as before. ``said`` has what the walk's caller has
         decided itself."""
-        if self.spent or np.count_nonzero(
-            self._snap.groups.shapes.apart
-        ):  # who keeps apart from whom would change with every move
+        if self.spent or self._snap.groups.shapes.any_apart:  # who keeps apart from whom would change with every move
             return None
         if over_limit(self._snap, self._trial, group.queue, group.shape.sums):
             return None

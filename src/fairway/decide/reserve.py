@@ -259,6 +259,8 @@ class Room:
         snap = self.snap
         if self.policy.backfill.mode == "none" and not snap.reserved:
             return []
+        if not snap.reserved and not len(refused) and not snap.groups.refused:
+            return []  # nobody waits
         rows = np.array([snap.jobs.row_of[job] for job in placed_jobs(plan)], np.int64)
         if not len(rows):
             return []  # whoever was not passed loses nothing by waiting for the next decision

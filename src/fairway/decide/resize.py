@@ -47,7 +47,7 @@ class Resize:
 def resizable(snap: Snapshot, leaving: set[int]) -> list[int]:
     """Rows of live jobs that may be resized, but for those that are stopping or in ``leaving``."""
     shapes, jobs, height = snap.groups.shapes, snap.jobs, snap.jobs.height
-    if not np.count_nonzero(shapes.elastic):
+    if not shapes.any_elastic:
         return []
     flexible = shapes.elastic[snap.groups.shape[jobs.group[:height]]]
     rows = np.flatnonzero(flexible & np.isin(jobs.phase[:height], _MAY_SHRINK))

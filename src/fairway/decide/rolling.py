@@ -27,7 +27,7 @@ def spent(snap: Snapshot) -> Bools:
 def refusals(snap: Snapshot) -> Iterator[Unplaced]:
     """What is to be told to the first job of every group that would be tried now, and may not start."""
     groups, queues, jobs = snap.groups, snap.queues, snap.jobs
-    closed = spent(snap) if queues.rolling else np.zeros(0, np.bool_)
+    closed = spent(snap)
     if not closed.any():
         return
     tried = ~groups.blocked[: groups.height] & (groups.pending[: groups.height] > 0)

@@ -6,7 +6,7 @@ replaying the journal gives exactly the state that the loop had (``docs/decision
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from fairway.decide.pipeline import decide
 from fairway.engine.ports import Journal, View, World
@@ -61,7 +61,7 @@ class Loop:
             self._remember(Facts(now, facts.items), len(facts.items) or 1)
         seen = snapshot(state)
         if seen.now != now:
-            seen = replace(seen, now=now)
+            seen = seen._replace(now=now)
         plan = self.world.accept(self.decide(seen, state.policy))
         if plan:
             self._remember(Facts(now, (Ruled(plan),)), plan.size)

@@ -141,8 +141,9 @@ def _lines(state: ClusterState) -> list[str]:
         if groups.pending[row] != pending[row]:
             wrong.append(f"group {row}: pending {groups.pending[row]} but recomputed {pending[row]}")
     ready = sum(count for row, count in pending.items() if not groups.blocked[row])
-    if groups.ready != ready:
-        wrong.append(f"groups: ready {groups.ready} but recomputed {ready}")
+    refused = pending.total() - ready
+    if (groups.ready, groups.refused) != (ready, refused):
+        wrong.append(f"groups: {groups.ready} ready, {groups.refused} refused but recomputed {ready}, {refused}")
     return wrong
 
 

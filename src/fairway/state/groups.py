@@ -8,6 +8,7 @@ decision tries every group that is *ready*. Its plan then settles them: what sti
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,7 +21,7 @@ from fairway.state.columns import Bools, Ints
 from fairway.state.tables import SUMS, NodeTable, QueueTable
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Shape:
     """What a job needs, and all that matters for where it fits: equal shapes are one equivalence class.
 
@@ -32,22 +33,30 @@ class Shape:
     roles: tuple[tuple[Request, int, int], ...]
     where: Where = ANYWHERE
 
-    @property
+    def __hash__(self) -> int:
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> int:
+        """Kept, as shapes are looked up all the time and have much inside."""
+        return hash((self.roles, self.where))
+
+    @cached_property
     def sums(self) -> tuple[int, int, int]:
         """CPU milli, memory MiB, milli-GPUs of a full start."""
         return _shape_sums((request, count) for request, count, _ in self.roles)
 
-    @property
+    @cached_property
     def least_sums(self) -> tuple[int, int, int]:
         """The same of the smallest start."""
         return _shape_sums((request, least) for request, _, least in self.roles)
 
-    @property
+    @cached_property
     def single(self) -> bool:
         """True for a job of one task."""
         return len(self.roles) == 1 and self.roles[0][1] == 1
 
-    @property
+    @cached_property
     def elastic(self) -> bool:
         """True when a role may start with fewer tasks than it would like."""
         return any(least < count for _, count, least in self.roles)
@@ -117,6 +126,8 @@ class ShapeTable:
         """Keeps away from other work: what ends anywhere may let it in."""
         self.elastic: Bools = np.zeros(16, np.bool_)
         """May run with fewer tasks, all of one role."""
+        self.any_apart = self.any_elastic = False
+        """Whether any shape keeps away from other work, or may run with fewer tasks."""
         self.sums: Ints = np.zeros((16, len(SUMS)), np.int64)
         """What a full start takes, in ``SUMS`` order."""
         self._asked: list[int] = []
@@ -133,8 +144,9 @@ class ShapeTable:
         self.flat[row] = np.min([request.flat for request in requests], axis=0)
         self.whole[row] = min(0 if r.fractional else r.gpus for r in requests)
         self.share[row] = min(least_share(r) for r in requests)
-        self.apart[row] = bool(shape.where.apart)
-        self.elastic[row] = shape.elastic and len(shape.roles) == 1
+        self.apart[row] = apart = bool(shape.where.apart)
+        self.elastic[row] = elastic = shape.elastic and len(shape.roles) == 1
+        self.any_apart, self.any_elastic = self.any_apart or apart, self.any_elastic or elastic
         self.site[row] = site = self._site_of.setdefault(shape.where.site, len(self.sites))
         if site == len(self.sites):
             self.sites.append(shape.where.site)
@@ -210,6 +222,8 @@ class GroupTable:
         """Derived: jobs in line."""
         self.ready = 0
         """Derived: jobs in line of groups that are not blocked."""
+        self.refused = 0
+        """Derived: jobs in line of groups that are blocked."""
 
     @property
     def height(self) -> int:
@@ -233,7 +247,7 @@ class GroupTable:
     @property
     def any_apart(self) -> bool:
         """Whether a job in line keeps away from other work."""
-        if not np.count_nonzero(self.shapes.apart):
+        if not self.shapes.any_apart:
             return False
         height = self.height
         return bool(self.shapes.apart[self.shape[:height]][self.pending[:height] > 0].any())
@@ -262,7 +276,9 @@ class GroupTable:
     def count(self, row: int, sign: int) -> None:
         """A job has joined (1) or left (-1) the line."""
         self.pending[row] += sign
-        if not self.blocked[row]:
+        if self.blocked.item(row):
+            self.refused += sign
+        else:
             self.ready += sign
 
     def settle(self, queues: QueueTable, *, started: bool) -> None:
@@ -274,7 +290,9 @@ class GroupTable:
             if started:
                 refused &= queues.guard[self.queue[: self.height]] < 0
             self.blocked[: self.height] |= refused
+            in_line = self.ready + self.refused
             self.ready = int(self.pending[: self.height][~self.blocked[: self.height]].sum())
+            self.refused = in_line - self.ready
 
     def wake_for_room(self, nodes: NodeTable, queues: QueueTable, rows: Iterable[int]) -> None:
         """Unblock every group of which a task could fit a node that has gained room.
@@ -284,7 +302,7 @@ class GroupTable:
         """
         if not np.count_nonzero(self.blocked):
             return
-        if np.count_nonzero(self.shapes.apart):  # of whom it keeps apart, one may have left
+        if self.shapes.any_apart:  # of whom it keeps apart, one may have left
             self.wake(self.shapes.apart[self.shape[: self.height]])
         at = np.fromiter((row for row in rows if nodes.placeable[row]), np.int64)
         if not len(at) or not self.keys:
@@ -299,9 +317,10 @@ class GroupTable:
             woken |= could[shape] & takes
         self.wake(woken)
 
-    def takes(self, queues: QueueTable) -> Bools:
-        """(G,) groups that may take room from others: by preemption, or because a quota covers them."""
-        return self.preempts[: self.height] | (queues.guard[self.queue[: self.height]] >= 0)
+    def takes(self, queues: QueueTable, groups: Ints | slice | None = None) -> Bools:
+        """Which of some groups, or of all, may take room from others: by preemption, or because a quota covers them."""
+        some = slice(self.height) if groups is None else groups
+        return self.preempts[some] | (queues.guard[self.queue[some]] >= 0)
 
     def wake_for_quotas(self, queues: QueueTable) -> None:
         """Unblock every group that may take room from others, or that others keep room from."""
@@ -320,15 +339,19 @@ class GroupTable:
         """Try a group again."""
         if self.blocked[row]:
             self.blocked[row] = False
-            self.ready += int(self.pending[row])
+            self._let_in(int(self.pending[row]))
 
     def wake(self, woken: Bools) -> None:
         """Try these groups again. ``woken`` is (G,)."""
         blocked = self.blocked[: self.height]
         rows = np.flatnonzero(woken & blocked)
         if len(rows):
-            self.ready += int(self.pending[rows].sum())
+            self._let_in(int(self.pending[rows].sum()))
             blocked[rows] = False
+
+    def _let_in(self, jobs: int) -> None:
+        self.ready += jobs
+        self.refused -= jobs
 
 
 def least_share(request: Request) -> int:

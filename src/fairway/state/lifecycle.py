@@ -36,9 +36,10 @@ def submit(state: ClusterState, job: Job) -> None:
         queue = state.put_queue(Queue(job.queue))
     shape = shape_of(job)
     group = state.groups.get(shape, queue, job.priority.cls)
-    state.groups.shapes.count_submitted(int(state.groups.shape[group]))
+    shapes, known = state.groups.shapes, state.groups.shape.item(group)
+    shapes.count_submitted(known)
     row = state.jobs.put(job, queue, group, state.ordinal)
-    state.jobs.history[row] = state.history.enter(job, shape)
+    state.jobs.history[row] = state.history.enter(job, shapes.shapes[known])
     state.ordinal += 1
     state.jobs.queued_at[row] = state.now
     state.queues.pending[queue] += 1

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import chain
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 
@@ -22,8 +22,7 @@ from fairway.state.measured import Measurements
 from fairway.state.tables import NodeTable, QueueTable, Watcher
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+class Snapshot(NamedTuple):
     """The state at one instant. Valid until the next ``apply``; nothing in it may be written.
 
     The tables are the state's own: a snapshot costs nothing until a ``Trial`` copies the columns it writes.
@@ -55,12 +54,13 @@ class Snapshot:
 def snapshot(state: ClusterState) -> Snapshot:
     """The state as ``decide`` sees it."""
     row_of, line = state.jobs.row_of, state.jobs
-    held = [row_of[job] for job in state.held]
-    if len(held) > 1:
-        held.sort(key=lambda row: (line.cls[row], line.ordinal[row]))
-    overdue = sorted([row_of[job] for job in state.overdue])
+    held, overdue = tuple[int, ...](), tuple[int, ...]()
+    if state.held:
+        held = tuple(sorted((row_of[job] for job in state.held), key=lambda row: (line.cls[row], line.ordinal[row])))
+    if state.overdue:
+        overdue = tuple(sorted(row_of[job] for job in state.overdue))
     return Snapshot(
-        state.now, state.nodes, state.queues, state.jobs, state.groups, tuple(held), tuple(overdue), state.history,
+        state.now, state.nodes, state.queues, state.jobs, state.groups, held, overdue, state.history,
         state.reserved, state.measured, state.preempted.count(state.now), state.moved.count(state.now), state.tidy_due,
     )  # fmt: skip
 

@@ -247,6 +247,7 @@ class QueueTable(Table[QueueId]):
         """The row itself and every row above it."""
         self._path: Ints | None = None
         self._limited: dict[int, list[int]] = {}
+        self._bounded: dict[int, list[int]] = {}
         self.rolling: dict[int, Spending] = {}
         """What queues with a rolling quota have spent, as of ``averaged_at``."""
         self.keepers: list[int] = []
@@ -271,6 +272,7 @@ class QueueTable(Table[QueueId]):
             self.above.append([row, *(self.above[above] if above >= 0 else [])])
             self._path = None
         self._limited.clear()
+        self._bounded.clear()
         self.spec[row] = queue
         self.discipline[row] = DISCIPLINES.index(queue.discipline) + 1 if queue.discipline else 0
         limit, quota = queue.limit, queue.quota
@@ -309,9 +311,15 @@ class QueueTable(Table[QueueId]):
         """The row itself and every row above it where there is a limit at all, and the one whose quota covers it."""
         found = self._limited.get(row)
         if found is None:
-            guard = int(self.guard[row])
-            found = [above for above in self.above[row] if above == guard or (self.limit[above] < NO_LIMIT).any()]
-            self._limited[row] = found
+            guard, bounded = int(self.guard[row]), self.bounded_above(row)
+            found = self._limited[row] = [up for up in self.above[row] if up == guard or up in bounded]
+        return found
+
+    def bounded_above(self, row: int) -> list[int]:
+        """The row itself and every row above it where there is a limit at all."""
+        found = self._bounded.get(row)
+        if found is None:
+            found = self._bounded[row] = [up for up in self.above[row] if (self.limit[up] < NO_LIMIT).any()]
         return found
 
     def borrows(self, row: int) -> bool:

@@ -19,6 +19,8 @@ class Window:
 
     def count(self, now: int) -> int:
         """How often in the last hour."""
+        if not self.minutes:
+            return 0
         since = now // MINUTE - HOUR // MINUTE
         return sum(times for minute, times in self.minutes.items() if minute > since)
 
