@@ -172,6 +172,7 @@ def _promised(snap: Snapshot, row: int) -> _Promised:
 def _empty(snap: Snapshot) -> Trial:
     """A trial on which nothing runs, and every known node is up."""
     trial, whole = Trial(snap), fit.whole_capacity(snap)
+    trial.write_untold()
     trial.free[:], trial.device_free[:] = whole.flat, whole.device_free
     trial.idle[:], trial.share_max[:] = whole.idle, whole.share_max
     trial.gpu_free[:] = whole.device_free.sum(axis=1)

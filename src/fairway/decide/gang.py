@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from fairway.decide import fit, near, score, scores
+from fairway.decide.ranks import Ranks, ranks_for
 from fairway.decide.search import Found
 from fairway.model.plan import Placement, TaskPlacement
 from fairway.model.policy import Policy
@@ -49,12 +50,26 @@ def place(
 ) -> Fitted | Short:
     """Place a job of this shape on nodes that will do. Roles that may shrink get as many tasks as fit, at least their
     least; with ``least`` they get no more than that. ``only`` (N,) restricts a job to some nodes."""
+    if shape.single and only is None:
+        ranks = ranks_for(snap, trial, policy, shape)
+        if ranks is not None:
+            return _place_ranked(snap, trial, policy, shape.roles[0][0], ranks)
     able = near.allowed(snap, shape, trial)
     able = able if only is None else able & only
     together = near.together_of(policy, shape)
     if together is not None:
         return _place_together(snap, trial, policy, shape, able, together, least)
     return _place_anywhere(snap, trial, policy, shape, able, least)
+
+
+def _place_ranked(snap: Snapshot, trial: Trial, policy: Policy, request: Request, ranks: Ranks) -> Fitted | Short:
+    """The only task of a job, where nodes are ranked already."""
+    found = ranks.best()
+    if found is None:
+        return Short(0)
+    reason = _reason(snap, trial, policy, request, found)
+    task = _take(snap, trial, request, found, 0)
+    return Fitted((TaskPlacement(0, 0, snap.nodes.id_of(task.node), task.devices, task.milli),), reason)
 
 
 def _place_anywhere(
@@ -158,24 +173,29 @@ def _place_tasks(
             found = scores.best(snap, trial, policy, request, count - len(tasks), typed, allowed)
             if found is None:
                 break
-            row = found.row
             reason = reason or _reason(snap, trial, policy, request, found)
-            milli = request.milli_on(int(snap.nodes.gpu_memory[row]))
-            for _ in range(found.times):
-                devices = fit.pick_devices(trial.device_free[row], request, milli)
-                devices = devices if found.device < 0 else (found.device,)
-                share = milli if devices else 0
-                trial.take(row, request.flat, devices, share)
-                tasks.append(_Task(role, row, devices, share))
+            tasks += [_take(snap, trial, request, found, role) for _ in range(found.times)]
     return tasks, reason
+
+
+def _take(snap: Snapshot, trial: Trial, request: Request, found: Found, role: int) -> _Task:
+    """Take one task off the trial, on the node that was found."""
+    row = found.row
+    milli = request.milli_on(snap.nodes.gpu_memory.item(row))
+    devices = fit.pick_devices(trial.device_free[row], request, milli)
+    devices = devices if found.device < 0 else (found.device,)
+    share = milli if devices else 0
+    trial.take(row, request.flat, devices, share)
+    return _Task(role, row, devices, share)
 
 
 def _reason(snap: Snapshot, trial: Trial, policy: Policy, request: Request, found: Found) -> Placed:
     """Why a task goes to the node that was found, before it is taken."""
     left = score.leftovers_of(snap, trial, request, found.row)
-    shares = [amount / most for amount, most in zip(left, score.largest(snap).tolist(), strict=True)]
-    value = found.value
-    if not found.score:
-        value = sum(each * amount for each, amount in zip(score.scale(snap, policy).tolist(), left, strict=True))
-    value, *shares = np.array((value, *shares)).round(4).tolist()
+    shares = [round(amount / most * 1e4) / 1e4 for amount, most in zip(left, score.largest(snap), strict=True)]
+    if found.score:
+        value = float(np.round(found.value, 4))
+    else:
+        gpu, memory, cpu = score.scale(snap, policy)
+        value = round((gpu * left[0] + memory * left[1] + cpu * left[2]) * 1e4) / 1e4
     return score.placed_reason(found.score or score.name_of(policy), shares, value, found.candidates)

@@ -58,6 +58,7 @@ def decide(snap: Snapshot, policy: Policy, disciplines: order.Disciplines = orde
     cycle = Cycle(snap, Trial(snap), policy, disciplines)
     for stage in STAGES:
         stage(cycle)
+    cycle.trial.close()
     return Plan(tuple(cycle.actions), tried=groups.ready > 0)
 
 

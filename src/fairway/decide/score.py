@@ -32,24 +32,25 @@ def leftovers_of(snap: Snapshot, trial: Trial, request: Request, row: int) -> tu
     """The same of one row, and one task."""
     milli = request.gpus * request.milli_on(int(snap.nodes.gpu_memory[row]))
     free: list[int] = trial.free[row].tolist()
-    return int(trial.gpu_free[row]) - milli, free[MEMORY] - request.memory_mib, free[CPU] - request.cpu_milli
+    return trial.gpu_free.item(row) - milli, free[MEMORY] - request.memory_mib, free[CPU] - request.cpu_milli
 
 
-def largest(snap: Snapshot) -> Floats:
-    """(3,): milli-GPUs, MiB and milli-CPUs of the largest node of each."""
+def largest(snap: Snapshot) -> tuple[int, int, int]:
+    """Milli-GPUs, MiB and milli-CPUs of the largest node of each."""
     flat, gpu = snap.nodes.largest
-    return np.array((gpu, flat[MEMORY], flat[CPU]), np.float64)
+    return gpu, flat[MEMORY], flat[CPU]
 
 
 PACK = Weights(0.998, 0.001, 0.001)
 """GPUs first: the fullest node that can take the task, so that others stay whole."""
 
 
-def scale(snap: Snapshot, policy: Policy) -> Floats:
-    """(3,): what a milli-GPU, a MiB and a milli-CPU left over count: a share of the largest node's, weighted by the
-    policy, or for ``pack``."""
+def scale(snap: Snapshot, policy: Policy) -> tuple[float, float, float]:
+    """What a milli-GPU, a MiB and a milli-CPU left over count: a share of the largest node's, weighted by the policy,
+    or for ``pack``."""
     weights = PACK if policy.placement.score == "pack" else policy.weights
-    return np.array((weights.gpu, weights.memory, weights.cpu), np.float64) / largest(snap)
+    gpu, memory, cpu = largest(snap)
+    return weights.gpu / gpu, weights.memory / memory, weights.cpu / cpu
 
 
 def name_of(policy: Policy) -> str:

@@ -117,7 +117,7 @@ def best(
             at = _first(scored.keys)
             device = -1 if scored.picks is None else int(scored.picks[at])
             return Found(int(rows[at]), times, len(rows), device, name, float(scored.keys[scored.told][at]))
-    return best_node(snap, trial, request, wanted, typed, able, score.scale(snap, policy).tolist())
+    return best_node(snap, trial, request, wanted, typed, able, score.scale(snap, policy))
 
 
 def _candidates(snap: Snapshot, capacity: fit.Capacity, request: Request, wanted: int) -> tuple[int, Ints]:

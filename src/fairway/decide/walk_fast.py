@@ -76,9 +76,10 @@ class Columns:
         lending, none = trial.lending, np.zeros((0, 3), np.int64)
         kept = (lending.keep, lending.inner, lending.total) if lending is not None else (none, none, none[:, 0])
         queues = (snap.queues.path, trial.used, snap.queues.limit[: len(trial.used)], *kept)
-        scale, done, last = score.scale(snap, self._policy), 0, -1
+        scale, done, last = np.array(score.scale(snap, self._policy)), 0, -1
         columns, who = (shapes, snap.jobs.queue[self._rows], groups, urgent), np.zeros(len(shapes), np.int64)
         trial.touched.clear()
+        trial.write_untold()
         kernels_share.build(*turns)
         while True:
             why, at, last = kernels_walk.walk(

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import chain
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from fairway.model.time import Instant
 from fairway.state.cluster import ClusterState
 from fairway.state.columns import Floats, Ints
 from fairway.state.company import Company
+from fairway.state.copies import give_back, lend
 from fairway.state.groups import GroupTable
 from fairway.state.history import RunTimes
 from fairway.state.jobs import JobTable, task_need
@@ -89,12 +90,14 @@ class Trial:
     """
 
     def __init__(self, snap: Snapshot) -> None:
-        nodes, height = snap.nodes, snap.nodes.height
-        self.free: Ints = nodes.free[:height].copy()
-        self.device_free: Ints = nodes.device_free[:height].copy()
-        self.idle: Ints = nodes.idle[:height].copy()
-        self.share_max: Ints = nodes.share_max[:height].copy()
-        self.gpu_free: Ints = nodes.gpu_free[:height].copy()
+        nodes, copy = snap.nodes, lend(snap.nodes)
+        self.free, self.device_free, self.idle = copy.free, copy.device_free, copy.idle
+        self.share_max, self.gpu_free = copy.share_max, copy.gpu_free
+        self.known: dict[Any, Any] | None = copy.known
+        """What is kept by row of these columns from one trial to the next; None where they are written untold."""
+        self.changes = copy.changes
+        """Rows in the order in which they were written."""
+        self._copy, self._since = copy, len(copy.changes)
         self.used: Ints = snap.queues.used[: snap.queues.height].copy()
         self.lending = Lending(nodes, snap.queues, self.used) if snap.queues.keepers else None
         """What queues keep from others; None where nobody keeps anything."""
@@ -109,6 +112,15 @@ class Trial:
         """Nodes written since somebody last cleared it."""
         self._log: list[tuple[int, tuple[int, ...], tuple[int, ...], int] | Takings] = []
         self._queue_log: list[tuple[int, tuple[int, ...]]] = []
+
+    def close(self) -> None:
+        """The trial is over: another one may have its columns."""
+        if self.known is not None:
+            give_back(self._nodes, self._copy, self._since)
+
+    def write_untold(self) -> None:
+        """From now on the columns may be written by others, who do not say which rows."""
+        self.known = None
 
     def take(self, node: int, flat: tuple[int, ...], devices: tuple[int, ...], milli: int) -> None:
         """Place one task; a negative ``flat`` and ``milli`` gives a task's share back."""
@@ -167,6 +179,7 @@ class Trial:
             if need:
                 free[resource] -= need
         self.touched.add(node)
+        self.changes.append(node)
         if devices:
             column = self.device_free[node]
             for device in devices:
@@ -188,6 +201,7 @@ class Trial:
         self.gpu_free[nodes] = left.sum(axis=1)
         changed: list[int] = nodes.tolist()
         self.touched.update(changed)
+        self.changes += changed
         if self.watcher is not None:
             for node in changed:
                 self.watcher.changed(node)

@@ -88,6 +88,11 @@ class NodeTable(Table[NodeId]):
         """How often a node has come or changed."""
         self.watcher: Watcher | None = None
         """What ``decide.mix`` has made of these nodes, which it keeps up to date from one decision to the next."""
+        self.written: set[int] = set()
+        """Rows whose free capacity, or whether they take work, has changed since a copy was last lent (``copies``)."""
+        self.spare: object | None = None
+        self.lent: object | None = None
+        """The copy that the next trial may have; the one that a trial has."""
         self._largest: tuple[tuple[int, ...], int] | None = None
 
     @property
@@ -163,6 +168,7 @@ class NodeTable(Table[NodeId]):
                 left[device] -= sign * milli
             self.device_free[row] = left
             self._sum_up(row, left)
+        self.written.add(row)
         if self.watcher is not None:
             self.watcher.changed(row)
 
@@ -178,6 +184,7 @@ class NodeTable(Table[NodeId]):
 
     def _open_or_close(self, row: int) -> None:
         self.placeable[row] = self.reach[row] is Reach.UP and not self.cordoned[row]
+        self.written.add(row)
 
     def widen(self, row: int, devices: int) -> None:
         """Have space for so many devices, and for row ``row``."""
