@@ -252,7 +252,8 @@ def _epoch_began(state: ClusterState, fact: f.EpochBegan) -> None:
 
 
 def _ruled(state: ClusterState, fact: f.Ruled) -> None:
-    later, started, may_shrink = list[Stop | Release](), False, False
+    later: list[Stop | Release] = []
+    started = may_shrink = False
     for action in fact.plan.each():
         if isinstance(action, (Stop, Release)):
             later.append(action)

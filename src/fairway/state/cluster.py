@@ -5,6 +5,7 @@ state, in every process and on every replay.
 """
 
 import heapq
+from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
@@ -140,7 +141,7 @@ class ClusterState:
         self.services: dict[ServiceId, Service] = {}
         self.replicas: dict[ServiceId, dict[JobId, None]] = {}
         self.pools: dict[PoolId, Pool] = {}
-        self.ended: dict[JobId, EndedJob] = {}
+        self.ended: OrderedDict[JobId, EndedJob] = OrderedDict()  # of which the oldest is forgotten at little cost
         self.arrays: dict[JobId, ArrayCount] = {}
         """Arrays that have not ended."""
         self.ended_arrays: dict[JobId, int] = {}

@@ -177,7 +177,7 @@ def load(data: bytes) -> ClusterState:
     state.services = {service.id: service for service in saved.services}
     state.replicas = {ServiceId(name): dict.fromkeys(ids) for name, ids in saved.replicas}
     state.pools = {PoolId(pool.id): pool for pool in saved.pools}
-    state.ended = {record.job.id: record for record in saved.ended}
+    state.ended.update((record.job.id, record) for record in saved.ended)
     return state
 
 

@@ -340,7 +340,7 @@ def finish(state: ClusterState, row: int, phase: JobPhase, outcome: Outcome) -> 
     jobs.remove(job.id)
     jobs.spec[row] = None
     if len(state.ended) > KEEP_ENDED:
-        del state.ended[next(iter(state.ended))]
+        state.ended.popitem(last=False)
 
 
 def _tell_dependents(state: ClusterState, row: int, ended: EndedJob) -> None:

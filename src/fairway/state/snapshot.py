@@ -55,7 +55,8 @@ class Snapshot(NamedTuple):
 def snapshot(state: ClusterState) -> Snapshot:
     """The state as ``decide`` sees it."""
     row_of, line = state.jobs.row_of, state.jobs
-    held, overdue = tuple[int, ...](), tuple[int, ...]()
+    held: tuple[int, ...] = ()
+    overdue: tuple[int, ...] = ()
     if state.held:
         held = tuple(sorted((row_of[job] for job in state.held), key=lambda row: (line.cls[row], line.ordinal[row])))
     if state.overdue:

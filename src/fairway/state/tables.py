@@ -312,7 +312,7 @@ class QueueTable(Table[QueueId]):
     @property
     def reviewed(self) -> list[int]:
         """Rows of queues whose running jobs are to be compared with the waiting ones when room becomes free."""
-        return np.flatnonzero(self.review_at[: self.height]).tolist()
+        return self.review_at[: self.height].nonzero()[0].tolist()
 
     def limited_above(self, row: int) -> list[int]:
         """The row itself and every row above it where there is a limit at all, and the one whose quota covers it."""
