@@ -7,8 +7,10 @@ Ranks belong to the columns of a trial (``Trial.known``) and follow them through
 """
 
 import math
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fairway.decide import fit, near, score, scores
 from fairway.decide.search import BLOCK, LOOK_AT, MOST_IDLE, Found
@@ -160,5 +162,5 @@ class Ranks:
         return gpu * float(left[0]) + memory * float(left[1]) + cpu * float(left[2])
 
 
-def _least(values: "np.ndarray[tuple[int], np.dtype[np.generic]]") -> float:
+def _least(values: NDArray[Any]) -> Any:
     return values.item(values.argmin())
