@@ -19,6 +19,7 @@ import numpy as np
 from fairway.decide import order
 from fairway.decide.admit import over_limit
 from fairway.decide.gang import Fitted, Short, place
+from fairway.model.ids import NodeId
 from fairway.model.phases import JobPhase
 from fairway.model.plan import Placement
 from fairway.model.policy import Policy
@@ -226,9 +227,17 @@ class _Ranks:
                 victims.append(int(self.rows[i]))
                 self.victims.add(i)
         nodes = {task.node for task in fitted.placement}
-        leaving = tuple(r for r in self.leaving if any(t.node in nodes for t in self.snap.jobs.placement[r]))
+        leaving = tuple(r for r in self.leaving if nodes & self._nodes_of(r) or self._shares_a_limit(r))
         self.leaving += victims
         return Turn(row, fitted.placement, fitted.reason, tuple(victims), leaving)
+
+    def _nodes_of(self, row: int) -> set[NodeId]:
+        return {task.node for task in self.snap.jobs.placement[row]}
+
+    def _shares_a_limit(self, row: int) -> bool:
+        """Whether what a job uses counts against a limit of this queue, or of one above it: until it has stopped."""
+        queues, other = self.snap.queues, self.snap.queues.above[int(self.snap.jobs.queue[row])]
+        return any(above in other and (queues.limit[above] < NO_LIMIT).any() for above in queues.above[self.queue])
 
     def _enough(self, shape: Shape, rows: list[int]) -> int:
         """How many of these jobs have to stop at the least before there are devices enough on single nodes."""

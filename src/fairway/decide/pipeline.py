@@ -21,7 +21,7 @@ from fairway.model.ids import AttemptId
 from fairway.model.phases import Cause, JobPhase
 from fairway.model.plan import Action, Hold, Placement, Plan, Release, Review, Start, Stop, Tidy, Unplaced, placed_jobs
 from fairway.model.policy import Policy
-from fairway.model.reasons import Grown, Outranked, Placed, PreemptedBy, RanTooLong, ReclaimedBy, StopReason
+from fairway.model.reasons import Outranked, Placed, PreemptedBy, RanTooLong, ReclaimedBy, StopReason
 from fairway.state.groups import Group
 from fairway.state.jobs import placed_sums
 from fairway.state.snapshot import Snapshot, Trial
@@ -205,8 +205,6 @@ def grow(cycle: Cycle) -> None:
     idle = waiting <= leaving
     for one in resize.grow(cycle.snap, cycle.trial, cycle.policy, cycle.victims, idle=idle):
         cycle.actions += _resize(cycle, one)
-        if isinstance(one.reason, Grown):
-            _take(cycle, one.row, one.placement)
 
 
 STAGES: tuple[Callable[[Cycle], None], ...] = (
@@ -320,9 +318,10 @@ def _shrink(cycle: Cycle, group: Group, row: int) -> list[Action]:
 
 
 def _resize(cycle: Cycle, one: resize.Resize) -> list[Action]:
-    """Stop a running job and keep the room in which it goes on."""
+    """Stop a running job and keep the room in which it goes on: what it leaves is less than all it has."""
     jobs = cycle.snap.jobs
     cycle.victims.add(one.row)
+    _take(cycle, one.row, one.placement, charge=False)
     attempts = tuple(jobs.attempt_id(row) for row in one.after)
     return [
         Stop(jobs.attempt_id(one.row), Cause.RESIZED, one.reason),

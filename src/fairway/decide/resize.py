@@ -182,11 +182,11 @@ def _room(snap: Snapshot, trial: Trial, policy: Policy, group: Group, kept: Mapp
     return outcome.placement if isinstance(outcome, Fitted) else None
 
 
-def _leave(snap: Snapshot, trial: Trial, row: int, tasks: Sequence[TaskPlacement]) -> None:
-    """Give the room of some tasks of a live job back to the trial."""
+def _leave(snap: Snapshot, trial: Trial, row: int, tasks: Sequence[TaskPlacement], sign: int = -1) -> None:
+    """Give the room of some tasks of a live job back to the trial; ``sign=1`` takes it."""
     job = snap.jobs.job(row)
-    trial.put(row, tasks, sign=-1)
-    trial.charge(int(snap.jobs.queue[row]), tuple(-amount for amount in placed_sums(job, tuple(tasks))))
+    trial.put(row, tasks, sign=sign)
+    trial.charge(int(snap.jobs.queue[row]), tuple(sign * amount for amount in placed_sums(job, tuple(tasks))))
 
 
 def _kept(snap: Snapshot, row: int, count: int) -> list[TaskPlacement]:
@@ -222,10 +222,14 @@ def grow(snap: Snapshot, trial: Trial, policy: Policy, leaving: set[int], *, idl
     jobs = snap.jobs
     rows = [row for row in resizable(snap, leaving) if jobs.started_at[row] > 0]
     found: list[Resize] = []
+    mark = trial.mark()
     for on_gpus in (True, False):
         some = [row for row in rows if (jobs.sums[row, 2] > 0) == on_gpus]
         if some and any(len(jobs.placement[row]) < jobs.job(row).tasks for row in some):
             found += _grow(snap, trial, policy, some, idle=idle)
+            for one in found:  # they take CPU and memory too, which the others must not count on
+                _leave(snap, trial, one.row, one.placement, sign=1)
+    trial.rollback(mark)
     return found
 
 

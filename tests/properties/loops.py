@@ -1,0 +1,102 @@
+"""3. *No preemption loop.*
+
+While nothing comes from outside and no job ends of its own, the cluster does not go in a circle: what runs where, with
+how many workers, on what rooms held, is never again as it was, once it has changed. This is asked of every stop, hold
+and start together: preemption, reclaim, turns, shrinking, growing and moving. And
+
+- at one instant nobody is stopped twice, and decisions come to an end;
+- no job gives up a hold twice: what is taken for it is used, or not taken again;
+- a victim causes no further preemption: whoever was stopped for another stops nobody while it waits. By design a queue
+  may take back what it is guaranteed even then, when its job had to yield to a higher class; whom it stops for that has
+  only borrowed, and stops nobody in turn.
+- a job that takes turns (``las``, ``srsf``) is not stopped before its ``least_run``; taking turns is going in a circle,
+  by design, but each level is ``margin`` times as long as the one before: as many circles are allowed as levels.
+"""
+
+from collections import Counter
+from collections.abc import Hashable, Iterator
+from dataclasses import dataclass, field
+from math import ceil, log
+
+from fairway.model.ids import JobId
+from fairway.model.phases import Cause
+from fairway.model.plan import Plan, Release, Stop
+from fairway.model.policy import Policy
+from fairway.model.reasons import Outranked, PreemptedBy, ReclaimedBy
+from fairway.model.time import Instant
+from tests.properties.books import Books
+
+MOST_ROUNDS = 40
+"""Decisions at one instant; each of them starts, stops or holds something."""
+
+
+@dataclass(slots=True)
+class Loops:
+    """What has happened since somebody came, went, or ended."""
+
+    since: int = 0
+    seen: Counter[Hashable] = field(default_factory=Counter[Hashable])
+    before: Hashable = None
+    turns: bool = False
+    released: Counter[JobId] = field(default_factory=Counter[JobId])
+    stopped_now: set[JobId] = field(default_factory=set[JobId])
+    at: int = -1
+
+    def outside(self, now: Instant) -> None:
+        """Something came from outside, or a job has ended: from here on anything may be as it was."""
+        self.since, self.turns, self.before = now, False, None
+        self.seen.clear()
+        self.released.clear()
+        self.stopped_now.clear()
+
+    def wrong(self, books: Books, plan: Plan, policy: Policy) -> Iterator[str]:
+        """What a plan does that it may not; ``books`` are those before it was believed."""
+        if books.now != self.at:
+            self.at, self.stopped_now = books.now, set()
+        for action in plan.each():
+            if isinstance(action, Release):
+                self.released[action.job] += 1
+                if self.released[action.job] > 1:
+                    yield f"3: job {action.job} gives up a hold again, and nothing has happened"
+            if not isinstance(action, Stop):
+                continue
+            job = action.attempt.job
+            if job in self.stopped_now:
+                yield f"3: job {job} is stopped again at once ({action.reason})"
+            self.stopped_now.add(job)
+            if isinstance(action.reason, Outranked):
+                self.turns = True
+                ran = books.now - int(books.state.jobs.placed_at[books.entries[job].row])
+                if ran < policy.order.least_run:
+                    yield f"3: job {job} yields its turn after {ran} ms"
+            if isinstance(action.reason, PreemptedBy | ReclaimedBy | Outranked):
+                yield from _chain(books, action)
+
+    def settled(self, books: Books, policy: Policy) -> Iterator[str]:
+        """Everything is decided for now: it must not be as it was before."""
+        now = frozenset(
+            (entry.id, entry.placement, entry.hold.placement if entry.hold else ())
+            for entry in books.entries.values()
+            if entry.placement or entry.hold
+        )
+        if now == self.before:
+            return
+        self.before = now
+        self.seen[now] += 1
+        most = 1
+        if self.turns:
+            run = max(policy.order.least_run, 1_000)
+            most = 2 + ceil(log((books.now - self.since) / run + 1) / log(policy.order.margin)) * len(books.entries)
+        if self.seen[now] > most:
+            yield f"3: it is as it was {self.seen[now] - 1} times since {self.since}: {sorted(map(str, now))}"
+
+
+def _chain(books: Books, action: Stop) -> Iterator[str]:
+    """Whether the one for whom somebody is stopped was itself stopped for somebody when it last ran."""
+    reason = action.reason
+    assert isinstance(reason, PreemptedBy | ReclaimedBy | Outranked)
+    end = books.state.jobs.last_end[books.entries[reason.by].row]
+    if end is None or end.outcome.cause is not Cause.PREEMPTED:
+        return
+    if isinstance(reason, PreemptedBy):
+        yield f"3: {reason.by} was a victim, and stops {action.attempt.job}"
