@@ -19,7 +19,7 @@ from fairway.decide.gang import Fitted, Short, place
 from fairway.model.ids import JobId
 from fairway.model.plan import Action, Hold, Placement, Reserve, Start, Starts, Unreserve, placed_jobs
 from fairway.model.policy import Policy
-from fairway.model.reasons import KeptFree, Range
+from fairway.model.reasons import KeptFree, NeverFits, Range
 from fairway.model.time import NEVER, Instant
 from fairway.state.columns import Bools, Ints
 from fairway.state.groups import Shape
@@ -31,6 +31,8 @@ LOOK_AT = 128
 """Nodes whose work is looked at for a reservation, those with most free first: all of a small cluster."""
 MOST_TRIED = 256
 """Waiting jobs that are tried in kept room in one decision."""
+SPARE = 4
+"""So many of those that should have a reservation may turn out to fit at no time that can be foreseen."""
 _NOTHING = (0, 0, 0, 0)
 
 Part = tuple[int, tuple[int, ...], tuple[int, ...], int]
@@ -154,8 +156,9 @@ def give_back(trial: Trial, parts: Sequence[Part]) -> None:
 
 
 def heads(snap: Snapshot, policy: Policy, waiting: Ints, started: Ints) -> list[int]:
-    """Rows of the jobs that should have a reservation, first in line first: those that wait for room, have waited long
-    and are passed by somebody who starts now, or have been. ``waiting`` are rows of jobs that found no room."""
+    """Rows of the jobs that should have a reservation, first in line first, and of some more for those among them that
+    cannot have one: those that wait for room, have waited long and are passed by somebody who starts now, or have been.
+    ``waiting`` are rows of jobs that found no room; those that never will are left out."""
     rule, jobs = policy.backfill, snap.jobs
     if rule.mode == "none" or not len(waiting):
         return []
@@ -165,12 +168,25 @@ def heads(snap: Snapshot, policy: Policy, waiting: Ints, started: Ints) -> list[
     keys = _keys(snap, rows)
     passed = keys < _keys(snap, started).max(initial=-1)
     passed |= _among(snap, rows, [jobs.row_of[job] for job in snap.reserved])
+    passed[passed] = ~_never(snap, rows[passed])
     rows, keys = rows[passed], keys[passed]
-    most = 1 if rule.mode == "easy" else rule.depth
+    most = _most(policy) + SPARE
     if len(rows) > most:
         first = np.argpartition(keys, most - 1)[:most]
         rows, keys = rows[first], keys[first]
     return rows[np.argsort(keys)].tolist()
+
+
+def _most(policy: Policy) -> int:
+    """How many reservations there may be."""
+    return 1 if policy.backfill.mode == "easy" else policy.backfill.depth
+
+
+def _never(snap: Snapshot, rows: Ints) -> Bools:
+    """(R,) jobs that are told that they never fit."""
+    shapes, of = np.unique(snap.groups.shape[snap.jobs.group[rows]], return_inverse=True)
+    reasons = snap.groups.shapes.reason
+    return np.array([isinstance(reasons[shape], NeverFits) for shape in shapes.tolist()], np.bool_)[of]
 
 
 def _keys(snap: Snapshot, rows: Ints) -> Ints:
@@ -264,23 +280,25 @@ class Room:
         rows = np.array([snap.jobs.row_of[job] for job in placed_jobs(plan)], np.int64)
         if not len(rows):
             return []  # whoever was not passed loses nothing by waiting for the next decision
-        found = heads(snap, self.policy, _waiting(snap, refused, rows), rows)
-        first = {snap.jobs.id_of(row): row for row in found}
-        left = [job for job in snap.reserved if job not in first and snap.jobs.row_of[job] not in rows]
-        actions: list[Reserve | Unreserve] = [Unreserve(job) for job in left]
+        first, actions = set[JobId](), list[Reserve | Unreserve]()
         start = self.trial.mark()
-        for job, row in first.items():
+        for row in heads(snap, self.policy, _waiting(snap, refused, rows), rows):
+            if len(first) == _most(self.policy):
+                break
+            job = snap.jobs.id_of(row)
             reserved = snap.reserved.get(job)
             if reserved is None or (reserved.expected.p90 < snap.now and _passed(snap, row, rows)):
                 shape = snap.groups.shapes.shapes[int(snap.groups.shape[snap.jobs.group[row]])]
                 soonest = earliest(snap, self.trial, self.policy, shape, _starting(snap, plan))
                 if soonest is None:
-                    continue
+                    continue  # whoever cannot have room kept does not keep the next from it
                 reserved = Reserve(job, *soonest)
                 actions.append(reserved)
+            first.add(job)
             self.trial.put(row, reserved.placement)
         self.trial.rollback(start)
-        return actions
+        left = [job for job in snap.reserved if job not in first and snap.jobs.row_of[job] not in rows]
+        return [*(Unreserve(job) for job in left), *actions]
 
 
 def _starting(snap: Snapshot, plan: Sequence[Action]) -> dict[int, Placement]:
