@@ -4,8 +4,9 @@ from typing import Any, get_args
 
 import pytest
 
+from fairway.model.booking import BookedFor, KeptForQueue
 from fairway.model.errors import ERRORS, FairwayError, InvalidField
-from fairway.model.ids import JobId, NodeId, QueueId
+from fairway.model.ids import BookingId, JobId, NodeId, QueueId
 from fairway.model.job import Priority, PriorityClass
 from fairway.model.reasons import (
     ArrayFull,
@@ -92,6 +93,18 @@ SAID: list[tuple[Any, str]] = [
     (
         KeptFree("1 GPU", JobId("j1"), Instant(25 * HOUR)),
         "waiting behind the reservation of j1: needs 1 GPU, and may run beyond 1970-01-02 01:00 UTC",
+    ),
+    (
+        KeptForQueue("1 GPU", BookingId("night"), QueueId("a"), Instant(HOUR), Instant(2 * HOUR)),
+        "kept for reservation night of queue a, 1970-01-01 01:00 until 1970-01-01 02:00 UTC: needs 1 GPU",
+    ),
+    (
+        BookedFor(BookingId("night"), QueueId("a"), Instant(HOUR), 60_000, 1000),
+        "reservation night of queue a, from 1970-01-01 01:00 UTC; loses 1m x 1 GPU",
+    ),
+    (
+        BookedFor(BookingId("night"), QueueId("a"), Instant(HOUR), 60_000, 0, "j1"),
+        "reservation night of queue a, j1 needs it; loses 1m",
     ),
     (
         Placed("best_fit", 0.25, (("gpu", 0.5), ("cpu", 0.0)), 3),

@@ -46,10 +46,12 @@ class Line:
     are theirs, ``answers`` (P,) what became of each (``marks.PLACED`` and so on)."""
 
     def __init__(
-        self, snap: Snapshot, trial: Trial, policy: Policy, disciplines: order.Disciplines = order.TABLE
-    ) -> None:
+        self, snap: Snapshot, trial: Trial, policy: Policy, disciplines: order.Disciplines = order.TABLE,
+        among: Bools | None = None,
+    ) -> None:  # fmt: skip
+        """Of ``among`` (J,), or of all."""
         self.snap, self.trial, self.policy = snap, trial, policy
-        groups, rows = snap.groups, _in_order(snap, policy, disciplines)
+        groups, rows = snap.groups, _in_order(snap, policy, disciplines, among)
         # The jobs as they stand before anybody's turn: queue by queue, in order.
         self._order: Ints = narrow(snap.jobs.queue[rows], snap.queues.height).argsort(kind="stable")
         self._rows: Ints = rows[self._order]
@@ -198,6 +200,10 @@ class Line:
         """Ask the caller about every group that finds no room, not only about those that may take it from others."""
         self._urgent[:] = True
 
+    def ask_of(self, queues: Bools) -> None:
+        """Ask the caller about jobs of these queues (Q,) that find no room, too."""
+        self._urgent |= queues[self.snap.jobs.queue[self._rows]]
+
     def ask_no_more(self) -> None:
         """The caller can do nothing more for jobs that find no room and may not take it from others."""
         hopeless = ~self.snap.groups.takes(self.snap.queues)
@@ -297,9 +303,11 @@ def _slow(shape: Shape, several: bool) -> bool:
     return len(shape.roles) > 1 or shape.elastic or (several and not shape.single) or by_memory or picky
 
 
-def _in_order(snap: Snapshot, policy: Policy, disciplines: order.Disciplines) -> Ints:
+def _in_order(snap: Snapshot, policy: Policy, disciplines: order.Disciplines, among: Bools | None) -> Ints:
     """Rows of every job in line whose group is ready, or that room is kept for."""
     rows: Ints = snap.jobs.in_line[: snap.jobs.height].nonzero()[0]
+    if among is not None:
+        rows = rows[among[rows]]
     if not snap.groups.refused and not snap.queues.rolling:
         return order.in_order(snap, policy, rows, disciplines)
     ready = ~snap.groups.blocked[snap.jobs.group[rows]]

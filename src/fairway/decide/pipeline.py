@@ -5,12 +5,12 @@ something that could let one in, and a cycle in which nothing is ready does noth
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
-from fairway.decide import curves, displace, order, preempt, resize, rolling, tidy
-from fairway.decide.admit import over_limit, over_own_limit
+from fairway.decide import displace, honour, order, preempt, resize, rolling, tidy
+from fairway.decide.admit import over_own_limit
+from fairway.decide.booked import BookedRoom
+from fairway.decide.cycle import Cycle, keep_company, place_slowly, start, stop_and_hold, take
 from fairway.decide.explain import refusals
-from fairway.decide.gang import Short, place
 from fairway.decide.lending import meets_limit
 from fairway.decide.line import Line
 from fairway.decide.marks import SLOW
@@ -19,33 +19,12 @@ from fairway.decide.repack import Repack
 from fairway.decide.reserve import Room
 from fairway.model.ids import AttemptId
 from fairway.model.phases import Cause, JobPhase
-from fairway.model.plan import Action, Hold, Placement, Plan, Release, Review, Start, Stop, Tidy, Unplaced, placed_jobs
+from fairway.model.plan import Action, Hold, Placement, Plan, Release, Review, Stop, Tidy, Unplaced
 from fairway.model.policy import Policy
 from fairway.model.reasons import Outranked, Placed, PreemptedBy, RanTooLong, ReclaimedBy, StopReason
 from fairway.state.groups import Group
 from fairway.state.jobs import placed_sums
 from fairway.state.snapshot import Snapshot, Trial
-
-
-@dataclass(slots=True)
-class Cycle:
-    """One decision in the making."""
-
-    snap: Snapshot
-    trial: Trial
-    policy: Policy
-    disciplines: order.Disciplines
-    actions: list[Action] = field(default_factory=list[Action])
-    victims: set[int] = field(default_factory=set[int])
-    """Rows of jobs that this plan stops."""
-    shrinkable: bool = False
-    """Whether there may be somebody who could go on with fewer workers."""
-
-    def settled(self) -> set[int]:
-        """Rows of jobs that this plan starts, or holds room for."""
-        row_of = self.snap.jobs.row_of
-        return {row_of[job] for job in placed_jobs(self.actions)}
-
 
 NOTHING = Plan()
 
@@ -53,9 +32,13 @@ NOTHING = Plan()
 def decide(snap: Snapshot, policy: Policy, disciplines: order.Disciplines = order.TABLE) -> Plan:
     """What to do now. Pure: the same snapshot and policy give the same plan, in every process."""
     groups = snap.groups
-    if not (groups.ready or snap.held or snap.overdue or snap.tidy_due or groups.shapes.any_elastic):
+    if not (
+        groups.ready or snap.held or snap.overdue or snap.tidy_due or groups.shapes.any_elastic or snap.bookings.due
+    ):
         return NOTHING
     cycle = Cycle(snap, Trial(snap), policy, disciplines)
+    if snap.bookings:
+        cycle.booked = BookedRoom(snap, cycle.trial, policy)
     for stage in STAGES:
         stage(cycle)
     cycle.trial.close()
@@ -86,17 +69,18 @@ def settle_holds(cycle: Cycle) -> None:
             snap.jobs.phase_of(row) is JobPhase.QUEUED
             and _fits_exactly(cycle, row, hold.placement)
             and not _over(cycle, row, hold.placement)
+            and (cycle.booked is None or cycle.booked.lets_in(row, hold.placement))
         ):
             reason = Placed("held", 0.0, (), len({task.node for task in hold.placement}))
-            _take(cycle, row, hold.placement)
-            cycle.actions.append(_start(cycle, row, hold.placement, reason))
+            take(cycle, row, hold.placement)
+            cycle.actions.append(start(cycle, row, hold.placement, reason))
         else:
             # Its room is given out in the next cycle, when everybody whom the release wakes is in line for it.
             cycle.actions.append(Release(hold.job))
             kept.append((row, hold.placement))
     # Only now: what they wait for is still taken, and would look like a lack of room to the others on their nodes.
     for row, placement in kept:
-        _take(cycle, row, placement, charge=not snap.jobs.phase_of(row).live)  # who moves is counted already
+        take(cycle, row, placement, charge=not snap.jobs.phase_of(row).live)  # who moves is counted already
 
 
 def refuse_spent(cycle: Cycle) -> None:
@@ -107,9 +91,11 @@ def refuse_spent(cycle: Cycle) -> None:
 
 def place_in_order(cycle: Cycle) -> None:
     """Job by job in line: place it, or let it preempt, or say why not. Those equal to a refused one are not tried."""
-    line = Line(cycle.snap, cycle.trial, cycle.policy, cycle.disciplines)
+    line = Line(cycle.snap, cycle.trial, cycle.policy, cycle.disciplines, honour.not_settled(cycle))
     if not len(line):
         return
+    if cycle.booked is not None:
+        line.ask_of(cycle.booked.queues)
     said: dict[int, list[Action]] = {}
     repack, back = Repack(line), Reclaim(cycle.snap, cycle.trial, cycle.policy, cycle.victims)
     cycle.shrinkable = cycle.policy.elastic.shrink and bool(resize.resizable(cycle.snap, cycle.victims))
@@ -121,15 +107,10 @@ def place_in_order(cycle: Cycle) -> None:
         row = int(line.rows[at])
         if group.shape.where.apart:
             line.tell_company(cycle.trial.company, at)
-        actions = _place_slowly(cycle, group, row) if why == SLOW else []
-        if not actions:
-            actions = _repack(cycle, line, repack, said, at)
-        if not actions:
-            actions = _shrink(cycle, group, row)
-        if not actions:
-            actions = _take_back(cycle, back, group, row)
-        if not actions and cycle.snap.groups.preempts[line.groups[at]]:
-            actions = _preempt(cycle, group, row)
+        actions = place_slowly(cycle, group, row) if why == SLOW else []
+        actions = actions or _repack(cycle, line, repack, said, at) or _make_room(cycle, back, group, row)
+        if cycle.booked is not None:
+            cycle.booked.close()
         if actions:
             said[at] = actions
             line.helped(at)
@@ -144,20 +125,32 @@ def place_in_order(cycle: Cycle) -> None:
     if many:
         cycle.actions.append(many)
     for at, placement, reason in line.placed():
-        said[at] = [_start(cycle, int(line.rows[at]), placement, reason)]
+        said[at] = [start(cycle, int(line.rows[at]), placement, reason)]
     refused = line.refused()
     for index, fitted in room.lend(line.rows[refused]):
         at = int(refused[index])
         line.backfilled(at)
-        _keep_company(cycle, int(line.rows[at]), fitted.placement)
-        said[at] = [_start(cycle, int(line.rows[at]), fitted.placement, fitted.reason)]
+        keep_company(cycle, int(line.rows[at]), fitted.placement)
+        said[at] = [start(cycle, int(line.rows[at]), fitted.placement, fitted.reason)]
+    for at, fitted in honour.lent(cycle, line):
+        said[at] = [start(cycle, int(line.rows[at]), fitted.placement, fitted.reason)]
     room.open()
-    for at, refusal in refusals(cycle.snap, cycle.trial, line, room.unless_kept) if line.refuses else ():
+    told = list(refusals(cycle.snap, cycle.trial, line, room.unless_kept)) if line.refuses else []
+    for at, refusal in (*told, *honour.kept_out(cycle, line, {int(line.groups[at]) for at, _ in told})):
         said.setdefault(at, []).append(Unplaced(cycle.snap.jobs.id_of(int(line.rows[at])), refusal))
     for at in sorted(said):
         cycle.actions += said[at]
     cycle.actions += room.reservations(line.rows[line.refused()], cycle.actions)
     room.close()
+
+
+def _make_room(cycle: Cycle, back: Reclaim, group: Group, row: int) -> list[Action]:
+    """What may be done for a queued job that finds no free room, the least disruptive first; nothing when nothing
+    helps."""
+    actions = honour.in_own_room(cycle, group, row) or _shrink(cycle, group, row) or _take_back(cycle, back, group, row)
+    if not actions and cycle.snap.groups.preempts[cycle.snap.jobs.group[row]]:
+        actions = _preempt(cycle, group, row)
+    return actions
 
 
 def take_turns(cycle: Cycle) -> None:
@@ -171,11 +164,15 @@ def take_turns(cycle: Cycle) -> None:
         if snap.queues.exhausted(queue, snap.now) is not None:
             continue
         discipline = cycle.disciplines[order.discipline_of(snap, cycle.policy, queue)]
+        if cycle.booked is not None:
+            cycle.booked.open_for(queue)
         turns, again = displace.turns(snap, cycle.trial, cycle.policy, queue, discipline, settled, cycle.victims)
         for turn in turns:
             _take_turn(cycle, queue, turn)
         if again != snap.queues.review_at[queue]:
             cycle.actions.append(Review(snap.queues.id_of(queue), again))
+    if cycle.booked is not None:
+        cycle.booked.close()
 
 
 def move_work(cycle: Cycle) -> None:
@@ -188,11 +185,11 @@ def move_work(cycle: Cycle) -> None:
         cycle.actions += tidy.actions(snap, row, found)
         for move in found.moves:
             cycle.victims.add(move.victim.row)
-            _take(cycle, move.victim.row, move.placement, charge=False)
+            take(cycle, move.victim.row, move.placement, charge=False)
         if row is not None:
             settled.add(row)
-            _take(cycle, row, found.placement)
-            _keep_company(cycle, row, found.placement)
+            take(cycle, row, found.placement)
+            keep_company(cycle, row, found.placement)
     cycle.actions.append(Tidy(tidy.again(snap, cycle.policy, settled)))
 
 
@@ -210,7 +207,9 @@ def grow(cycle: Cycle) -> None:
 STAGES: tuple[Callable[[Cycle], None], ...] = (
     stop_overdue,  # what has had its time gives its room back
     settle_holds,  # what was promised comes first
+    honour.keep_bookings,  # what is booked is found, emptied in time and kept
     refuse_spent,  # who has had its GPU time of these days waits
+    honour.use_bookings,  # what has begun is used by those whom it is for
     place_in_order,  # then everybody in line: allocate, or preempt, or explain
     take_turns,  # and where the discipline of a queue says so, who waits may pass who runs
     move_work,  # now and then, work that can go on elsewhere makes room for large requests
@@ -218,36 +217,16 @@ STAGES: tuple[Callable[[Cycle], None], ...] = (
 )
 
 
-def _place_slowly(cycle: Cycle, group: Group, row: int) -> list[Action]:
-    """Start a queued job that the kernel leaves to us; nothing when it does not fit or a limit forbids it."""
-    snap, trial = cycle.snap, cycle.trial
-    over = over_limit(snap, trial, group.queue, group.shape.sums)
-    if over is not None and over_limit(snap, trial, group.queue, group.shape.least_sums):
-        return []
-    outcome = place(snap, trial, cycle.policy, group.shape, least=over is not None)
-    if isinstance(outcome, Short):
-        return []
-    trial.charge(group.queue, placed_sums(snap.jobs.job(row), outcome.placement))
-    _keep_company(cycle, row, outcome.placement)
-    return [_start(cycle, row, outcome.placement, outcome.reason)]
-
-
 def _repack(cycle: Cycle, line: Line, repack: Repack, said: dict[int, list[Action]], at: int) -> list[Action]:
     """Start a queued job where this decision's own starts make room for it by lying elsewhere; nothing when none do."""
     group = cycle.snap.groups.group(int(line.groups[at]))
     found = repack.make_room(at, group, said) or {}
     for other, fitted in found.items():
-        said[other] = [_start(cycle, int(line.rows[other]), fitted.placement, fitted.reason)]
+        said[other] = [start(cycle, int(line.rows[other]), fitted.placement, fitted.reason)]
         line.helped(other)
     if repack.spent and not cycle.shrinkable:
         line.ask_no_more()
     return said[at] if found else []
-
-
-def _start(cycle: Cycle, row: int, placement: Placement, reason: Placed) -> Start:
-    jobs = cycle.snap.jobs
-    attempt = AttemptId(jobs.id_of(row), int(jobs.attempt[row]) + 1)
-    return Start(attempt, placement, reason, curves.batch_for(cycle.snap, row, placement))
 
 
 def _preempt(cycle: Cycle, group: Group, row: int) -> list[Action]:
@@ -263,7 +242,7 @@ def _preempt(cycle: Cycle, group: Group, row: int) -> list[Action]:
     def reason(victim: preempt.Victim) -> StopReason:
         return PreemptedBy(job_id, priority, victim.lost_ms, int(jobs.sums[victim.row, 2]))
 
-    return _stop_and_hold(cycle, row, found, reason)
+    return stop_and_hold(cycle, row, found, reason)
 
 
 def _take_back(cycle: Cycle, back: Reclaim, group: Group, row: int) -> list[Action]:
@@ -284,22 +263,7 @@ def _take_back(cycle: Cycle, back: Reclaim, group: Group, row: int) -> list[Acti
         borrower, held = queues.id_of(queue if guard < 0 else guard), int(jobs.sums[victim.row, 2])
         return ReclaimedBy(job_id, priority, lender, borrower, over, victim.lost_ms, held)
 
-    return _stop_and_hold(cycle, row, found, reason)
-
-
-def _stop_and_hold(
-    cycle: Cycle, row: int, found: preempt.Preemption, reason: Callable[[preempt.Victim], StopReason]
-) -> list[Action]:
-    """Stop whoever makes room for a queued job, and hold the room for it."""
-    jobs, actions = cycle.snap.jobs, list[Action]()
-    for victim in found.victims:
-        if not victim.stopping:
-            actions.append(Stop(jobs.attempt_id(victim.row), Cause.PREEMPTED, reason(victim)))
-            cycle.victims.add(victim.row)
-    attempts = tuple(jobs.attempt_id(victim.row) for victim in found.victims)
-    _take(cycle, row, found.placement)
-    _keep_company(cycle, row, found.placement)
-    return [*actions, Hold(jobs.id_of(row), found.placement, attempts)]
+    return stop_and_hold(cycle, row, found, reason)
 
 
 def _shrink(cycle: Cycle, group: Group, row: int) -> list[Action]:
@@ -311,8 +275,8 @@ def _shrink(cycle: Cycle, group: Group, row: int) -> list[Action]:
         return []
     jobs = cycle.snap.jobs
     actions = [action for one in found.shrunk for action in _resize(cycle, one)]
-    _take(cycle, row, found.placement)
-    _keep_company(cycle, row, found.placement)
+    take(cycle, row, found.placement)
+    keep_company(cycle, row, found.placement)
     attempts = tuple(jobs.attempt_id(one.row) for one in found.shrunk)
     return [*actions, Hold(jobs.id_of(row), found.placement, attempts)]
 
@@ -321,7 +285,7 @@ def _resize(cycle: Cycle, one: resize.Resize) -> list[Action]:
     """Stop a running job and keep the room in which it goes on: what it leaves is less than all it has."""
     jobs = cycle.snap.jobs
     cycle.victims.add(one.row)
-    _take(cycle, one.row, one.placement, charge=False)
+    take(cycle, one.row, one.placement, charge=False)
     attempts = tuple(jobs.attempt_id(row) for row in one.after)
     return [
         Stop(jobs.attempt_id(one.row), Cause.RESIZED, one.reason),
@@ -338,31 +302,18 @@ def _take_turn(cycle: Cycle, queue: int, turn: displace.Turn) -> None:
         reason = Outranked(job_id, name, jobs.job(turn.row).priority, lost, int(jobs.sums[victim, 2]))
         cycle.actions.append(Stop(jobs.attempt_id(victim), Cause.PREEMPTED, reason))
         cycle.victims.add(victim)
-    _take(cycle, turn.row, turn.placement)
+    take(cycle, turn.row, turn.placement)
     attempts = tuple(jobs.attempt_id(row) for row in (*turn.leaving, *turn.victims))
     if attempts:
         cycle.actions.append(Hold(job_id, turn.placement, attempts))
     else:
-        cycle.actions.append(_start(cycle, turn.row, turn.placement, turn.reason))
-
-
-def _keep_company(cycle: Cycle, row: int, placement: Placement) -> None:
-    """Tell those who come after on this trial, and keep apart from such work."""
-    cycle.trial.company.join(cycle.snap.jobs.job(row), (cycle.snap.nodes.row_of[task.node] for task in placement))
-
-
-def _take(cycle: Cycle, row: int, placement: Placement, *, charge: bool = True) -> None:
-    """Take a placement off the trial. On nodes still being emptied free room may go below zero: nobody gets in."""
-    cycle.trial.put(row, placement)
-    if charge:
-        jobs = cycle.snap.jobs
-        cycle.trial.charge(int(jobs.queue[row]), placed_sums(jobs.job(row), placement))
+        cycle.actions.append(start(cycle, turn.row, turn.placement, turn.reason))
 
 
 def _fits_exactly(cycle: Cycle, row: int, placement: Placement) -> bool:
     """Whether a placement is free right now, device by device, on nodes that take work."""
     mark = cycle.trial.mark()
-    _take(cycle, row, placement)
+    take(cycle, row, placement)
     nodes = {cycle.snap.nodes.row_of[task.node] for task in placement}
     free = all(
         cycle.snap.nodes.placeable[node]

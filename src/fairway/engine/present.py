@@ -3,7 +3,7 @@
 import numpy as np
 
 from fairway.decide import curves, order
-from fairway.engine.status import JobStatus, NodeStatus, ServiceStatus, Training
+from fairway.engine.status import BookingStatus, JobStatus, NodeStatus, ServiceStatus, Training
 from fairway.engine.story import awaiting
 from fairway.model.ids import NodeId
 from fairway.model.job import Job
@@ -174,6 +174,17 @@ def service_status(state: ClusterState, service: Service) -> ServiceStatus:
     jobs, replicas = state.jobs, tuple(state.replicas.get(service.id, ()))
     phases = [jobs.phase_of(jobs.row_of[job]) for job in replicas if job in jobs]
     return ServiceStatus(service.id, service.queue, service.replicas, phases.count(JobPhase.RUNNING), replicas)
+
+
+def booking_statuses(state: ClusterState) -> tuple[BookingStatus, ...]:
+    """Every booking, in the order in which they were asked for."""
+    return tuple(
+        BookingStatus(
+            each.booking, each.devices, each.missing, "" if each.refused is None else str(each.refused),
+            asked=each.stands and not each.accepted,
+        )
+        for each in state.bookings.table.values()
+    )  # fmt: skip
 
 
 def amount(sums: Ints) -> Amount:

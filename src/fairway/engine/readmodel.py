@@ -13,10 +13,10 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from fairway.decide.share import shares
-from fairway.engine.present import amount, ended_status, live_status, node_status, service_status
-from fairway.engine.status import JobStatus, NodeStatus, QueueStatus, ServiceStatus
+from fairway.engine.present import amount, booking_statuses, ended_status, live_status, node_status, service_status
+from fairway.engine.status import BookingStatus, JobStatus, NodeStatus, QueueStatus, ServiceStatus
 from fairway.engine.story import end_sentence, sentence
-from fairway.model.ids import JobId, NodeId, QueueId, ServiceId
+from fairway.model.ids import BookingId, JobId, NodeId, QueueId, ServiceId
 from fairway.model.job import Job
 from fairway.model.offer import Pool
 from fairway.model.phases import JobPhase
@@ -50,6 +50,7 @@ class ReadModel:
         self._service_specs: dict[ServiceId, Service] = {}
         self._pools: tuple[Pool, ...] = ()
         self._policy = Policy()
+        self._bookings: tuple[int, tuple[BookingStatus, ...]] = (0, ())
         self._specs: dict[JobId, Job] = {}
         self._stories: dict[JobId, Story] = {}
         self._ended: dict[JobId, None] = {}
@@ -96,6 +97,14 @@ class ReadModel:
         """Every pool, by id."""
         return sorted(self._pools, key=lambda pool: pool.id)
 
+    def bookings(self) -> tuple[BookingStatus, ...]:
+        """Every booking, in the order in which they were asked for."""
+        return self._bookings[1]
+
+    def booking(self, booking: BookingId) -> BookingStatus | None:
+        """A booking by its name; None when there is none."""
+        return next((each for each in self.bookings() if each.booking.id == booking), None)
+
     def policy(self) -> Policy:
         """The policy that decisions follow."""
         return self._policy
@@ -130,6 +139,8 @@ class ReadModel:
             self._service(state, service)
         self._pools = tuple(state.pools.values())
         self._policy = state.policy
+        if state.bookings.version != self._bookings[0]:
+            self._bookings = state.bookings.version, booking_statuses(state)
         self._tell(state)
         self._forget_old()
         self.published = (seq, at, state.epoch)

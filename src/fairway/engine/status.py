@@ -7,6 +7,7 @@ exactly for any later instant by the methods that take ``now``.
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from fairway.model.booking import Booking, Devices
 from fairway.model.ids import ExecutorId, JobId, NodeId, PoolId, QueueId, ServiceId
 from fairway.model.node import Node
 from fairway.model.phases import Cause, JobPhase, Reach
@@ -196,3 +197,23 @@ class ServiceStatus:
     """How many it wants."""
     running: int
     jobs: tuple[JobId, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BookingStatus:
+    """A booking and what became of it."""
+
+    booking: Booking
+    devices: Devices
+    missing: int
+    """Devices, or nodes, that it has not got, or has no more."""
+    refused: str = ""
+    """Why it cannot be; empty where it stands, or is still looked at."""
+    asked: bool = False
+    """Whether devices have not been looked for yet."""
+
+    def phase_at(self, now: int) -> str:
+        """``asked``, ``refused``, ``booked``, or ``active`` from its start on."""
+        if self.refused:
+            return "refused"
+        return "asked" if self.asked else "active" if now >= self.booking.start else "booked"

@@ -49,7 +49,14 @@ class Host:
         self._since = time.time_ns() // 1_000_000
         present = Present(plane.readmodel, plane.queries, plane.clock, plane.inbox.waiting)
         token = token_in(setup.folder)
-        api = Plane(Intake(plane.inbox, present), present, self._log_path, self.about, token, plane.adviser.ask)
+        api = Plane(
+            Intake(plane.inbox, present, plane.adviser.try_booking),
+            present,
+            self._log_path,
+            self.about,
+            token,
+            plane.adviser.ask,
+        )
         self.server = Server(build(api), setup.folder / SOCKET, setup.port)
 
     @classmethod

@@ -8,7 +8,8 @@ whatever was missed.
 
 from dataclasses import dataclass
 
-from fairway.model.ids import AttemptId, ExecutorId, JobId, NodeId, ServiceId
+from fairway.model.booking import Booking
+from fairway.model.ids import AttemptId, BookingId, ExecutorId, JobId, NodeId, ServiceId
 from fairway.model.job import Job
 from fairway.model.node import Node
 from fairway.model.offer import Pool
@@ -77,6 +78,21 @@ class PoolSet:
     """A pool of nodes was declared or changed."""
 
     pool: Pool
+
+
+@dataclass(frozen=True, slots=True)
+class BookingSet:
+    """A queue wants devices for a time. A booking of that name that stands already stays as it is."""
+
+    booking: Booking
+
+
+@dataclass(frozen=True, slots=True)
+class BookingRemoved:
+    """A booking is no longer wanted."""
+
+    booking: BookingId
+    by: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +229,8 @@ Fact = (
     | ServiceSet
     | ServiceRemoved
     | PoolSet
+    | BookingSet
+    | BookingRemoved
     | PolicySet
     | NodeSeen
     | NodeGone

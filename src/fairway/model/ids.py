@@ -13,6 +13,7 @@ QueueId = NewType("QueueId", str)
 ServiceId = NewType("ServiceId", str)
 PoolId = NewType("PoolId", str)
 ExecutorId = NewType("ExecutorId", str)
+BookingId = NewType("BookingId", str)
 
 NAME_PATTERN = re.compile(r"[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?")
 """What a user may call a job, service or pool: fit for a file name, a DNS label and a Kubernetes object."""

@@ -4,8 +4,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
+from fairway.model.booking import BookingShort, Devices
 from fairway.model.elastic import Batch
-from fairway.model.ids import AttemptId, JobId, NodeId, QueueId
+from fairway.model.ids import AttemptId, BookingId, JobId, NodeId, QueueId
 from fairway.model.phases import Cause
 from fairway.model.reasons import Placed, Range, Refusal, StopReason
 from fairway.model.time import Instant
@@ -127,6 +128,22 @@ class Unplaced:
 
 
 @dataclass(frozen=True, slots=True)
+class Book:
+    """These devices are a booking's from now on; fewer than it asks for only where some were lost since."""
+
+    booking: BookingId
+    devices: Devices
+
+
+@dataclass(frozen=True, slots=True)
+class Overbooked:
+    """A booking cannot be: there will not be enough."""
+
+    booking: BookingId
+    reason: BookingShort
+
+
+@dataclass(frozen=True, slots=True)
 class Tidy:
     """Work has been looked at that could move so that others fit: look again at ``at``, 0 for not before somebody needs
     it."""
@@ -144,7 +161,7 @@ class Review:
     at: Instant
 
 
-OneAction = Start | Stop | Hold | Release | Reserve | Unreserve | Unplaced | Review | Tidy
+OneAction = Start | Stop | Hold | Release | Reserve | Unreserve | Unplaced | Review | Tidy | Book | Overbooked
 Action = OneAction | Starts
 
 

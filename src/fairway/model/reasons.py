@@ -7,6 +7,7 @@ A pending job has one current reason, in tiers: ``Invalid``, ``NeverFits``, ``Ov
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+from fairway.model.booking import BookedFor, KeptForQueue
 from fairway.model.ids import JobId, NodeId, QueueId
 from fairway.model.job import Priority
 from fairway.model.limits import KeptBack, OverLimit, OverRolling
@@ -246,6 +247,7 @@ Refusal = (
     | AwaitingVictims
     | AwaitingReservation
     | KeptFree
+    | KeptForQueue
 )
 """Why a job is not running."""
 
@@ -387,5 +389,5 @@ class Asked:
         return f"asked by {self.by}" if self.by else "asked for"
 
 
-StopReason = PreemptedBy | Outranked | ReclaimedBy | Migrated | Grown | Shrunk | RanTooLong | Asked
+StopReason = PreemptedBy | Outranked | ReclaimedBy | Migrated | Grown | Shrunk | RanTooLong | Asked | BookedFor
 """Why an attempt is told to stop."""

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 
 from fairway.model import facts as f
-from fairway.model.ids import AttemptId, ExecutorId, JobId, QueueId, ServiceId
+from fairway.model.ids import AttemptId, BookingId, ExecutorId, JobId, QueueId, ServiceId
 from fairway.model.phases import Cause, JobPhase, Reach
 from fairway.model.plan import Hold, Release, Reserve, Review, Start, Stop, Tidy, Unplaced, Unreserve
 from fairway.model.reasons import Asked, Migrated, OverRolling, PreemptedBy, WaitingUntil, Yielding
 from fairway.model.time import NEVER, Instant
-from fairway.state import keep, lifecycle
+from fairway.state import bookings, keep, lifecycle
 from fairway.state.cluster import ClusterState, Decision
 from fairway.state.exposure import expose, foresee, review, tidy, watch
 from fairway.state.history import pace
@@ -64,6 +64,8 @@ def _pass_time(state: ClusterState) -> None:
             expose(state)
         elif kind == "tidy":
             state.tidy_due, state.tidy_at = True, Instant(0)
+        elif kind == "booking":
+            bookings.come_to(state, BookingId(job))
         else:
             state.overdue[JobId(job)] = None
 
@@ -88,14 +90,6 @@ def _cancel_asked(state: ClusterState, fact: f.CancelAsked) -> None:
 def _queue_set(state: ClusterState, fact: f.QueueSet) -> None:
     state.lighter.add(state.put_queue(fact.queue))
     state.lent = True
-
-
-def _service_set(state: ClusterState, fact: f.ServiceSet) -> None:
-    set_service(state, fact.service)
-
-
-def _service_removed(state: ClusterState, fact: f.ServiceRemoved) -> None:
-    remove_service(state, fact.service)
 
 
 def _pool_set(state: ClusterState, fact: f.PoolSet) -> None:
@@ -360,8 +354,8 @@ _APPLY: dict[type, Callable[[ClusterState, Any], None]] = {
     f.JobHeld: keep.hold,
     f.JobReleased: keep.release,
     f.QueueSet: _queue_set,
-    f.ServiceSet: _service_set,
-    f.ServiceRemoved: _service_removed,
+    f.ServiceSet: lambda state, fact: set_service(state, fact.service),
+    f.ServiceRemoved: lambda state, fact: remove_service(state, fact.service),
     f.PoolSet: _pool_set,
     f.PolicySet: _policy_set,
     f.NodeSeen: _node_seen,
@@ -374,6 +368,7 @@ _APPLY: dict[type, Callable[[ClusterState, Any], None]] = {
     f.Inventory: _inventory,
     f.Ruled: _ruled,
     f.EpochBegan: _epoch_began,
+    **bookings.FACTS,
 }
 
 _RULE: dict[type, Callable[[ClusterState, Any], None]] = {
@@ -386,4 +381,5 @@ _RULE: dict[type, Callable[[ClusterState, Any], None]] = {
     Unplaced: _unplaced,
     Review: review,
     Tidy: tidy,
+    **bookings.RULES,
 }

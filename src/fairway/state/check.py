@@ -8,6 +8,7 @@ from fairway.model.ids import JobId
 from fairway.model.phases import Cause, JobPhase, Reach
 from fairway.model.reasons import ArrayFull
 from fairway.model.resources import WHOLE
+from fairway.state.bookings import clashes
 from fairway.state.cluster import ClusterState
 from fairway.state.company import Company
 from fairway.state.groups import shape_of
@@ -19,7 +20,7 @@ from fairway.state.tables import MOST_KEPT, SUMS
 
 def check(state: ClusterState) -> list[str]:
     """Every broken invariant as a sentence; empty when all hold."""
-    parts = (_nodes, _queues, _lines, _attempts, _history, _waiting, problems)
+    parts = (_nodes, _queues, _lines, _attempts, _history, _waiting, clashes, problems)
     return [sentence for part in parts for sentence in part(state)]
 
 

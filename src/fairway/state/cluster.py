@@ -10,7 +10,18 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 from fairway.model.facts import Outcome
-from fairway.model.ids import ROOT, AttemptId, ExecutorId, JobId, NodeId, PoolId, QueueId, ServiceId, ancestry
+from fairway.model.ids import (
+    ROOT,
+    AttemptId,
+    BookingId,
+    ExecutorId,
+    JobId,
+    NodeId,
+    PoolId,
+    QueueId,
+    ServiceId,
+    ancestry,
+)
 from fairway.model.job import Job
 from fairway.model.offer import Pool
 from fairway.model.phases import JobPhase
@@ -20,6 +31,7 @@ from fairway.model.queue import Queue
 from fairway.model.reasons import Refusal, WaitingUntil
 from fairway.model.service import Service
 from fairway.model.time import Instant
+from fairway.state.bookings import Bookings
 from fairway.state.columns import Ints
 from fairway.state.groups import GroupTable
 from fairway.state.history import RunTimes
@@ -30,7 +42,7 @@ from fairway.state.window import Window
 
 Timer = tuple[int, str, JobId | QueueId, int]
 """(instant, ``release`` or ``limit``, job, attempt), (instant, ``review``, queue, 0), or (instant, ``exposed``, "", 0)
-for all who wait for victims."""
+for all who wait for victims; of a booking, its name stands where the job does."""
 
 KEEP_ENDED = 20_000
 """Ended jobs that the state remembers, so that a late success can still count; older ones live in the views only."""
@@ -158,6 +170,8 @@ class ClusterState:
         """Queued jobs with a hold on room that is being emptied."""
         self.reserved: dict[JobId, Reserve] = {}
         """Jobs in line that room is kept for from a time on, in the order in which that was decided."""
+        self.bookings = Bookings()
+        """What queues have booked for a time."""
         self.preempted = Window()
         """Jobs told to stop for others."""
         self.moved = Window()
@@ -220,6 +234,8 @@ class ClusterState:
             return at == self.exposed_at
         if kind == "tidy":
             return at == self.tidy_at
+        if kind == "booking":
+            return self.bookings.expects(BookingId(job), at)
         row = self.jobs.row_of.get(JobId(job))
         if row is None or self.jobs.attempt[row] != attempt:
             return False

@@ -13,6 +13,7 @@ from fairway.model.job import PriorityClass
 from fairway.model.phases import Cause, JobPhase
 from fairway.model.reasons import ArrayFull, WaitingUntil
 from fairway.model.time import NEVER, Instant
+from fairway.state.bookings import load_bookings
 from fairway.state.cluster import ArrayCount, ClusterState
 from fairway.state.frames import decode_value, encode_value
 from fairway.state.groups import shape_of
@@ -92,6 +93,7 @@ def _record(state: ClusterState) -> Dump:
         tidy_at=state.tidy_at,
         tidy_due=state.tidy_due,
         measured=state.measured.records(),
+        bookings=state.bookings.records(),
     )  # fmt: skip
 
 
@@ -177,6 +179,7 @@ def load(data: bytes) -> ClusterState:
     state.services = {service.id: service for service in saved.services}
     state.replicas = {ServiceId(name): dict.fromkeys(ids) for name, ids in saved.replicas}
     state.pools = {PoolId(pool.id): pool for pool in saved.pools}
+    load_bookings(state, saved.bookings)
     state.ended.update((record.job.id, record) for record in saved.ended)
     return state
 

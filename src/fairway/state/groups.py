@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fairway.model.booking import KeptForQueue
 from fairway.model.job import Job, PriorityClass
 from fairway.model.reasons import KeptBack, OverLimit, OverRolling, Refusal
 from fairway.model.resources import FLAT, Request
@@ -207,7 +208,8 @@ class GroupTable:
         self.row_of: dict[GroupKey, int] = {}
         self.keys: list[GroupKey] = []
         self.limit_reason: list[Refusal | None] = []
-        """Which limit held the group back when it was last tried; None when it was room, or nothing."""
+        """Which limit, or whose booking, held the group back when it was last tried; None when it was the lack of room,
+        or nothing."""
         self.shape: Ints = np.zeros(16, np.int64)
         self.queue: Ints = np.zeros(16, np.int64)
         self.preempts: Bools = np.zeros(16, np.bool_)
@@ -215,7 +217,7 @@ class GroupTable:
         self.blocked: Bools = np.zeros(16, np.bool_)
         """Tried and refused, and nothing has happened since that could change this."""
         self.limited: Bools = np.zeros(16, np.bool_)
-        """Derived: has a ``limit_reason``."""
+        """Derived: its ``limit_reason`` is a limit."""
         self.kept_back: Bools = np.zeros(16, np.bool_)
         """Derived: that is what others keep for themselves. Whatever becomes free anywhere may let it in."""
         self.pending: Ints = np.zeros(16, np.int64)
@@ -266,11 +268,12 @@ class GroupTable:
         return self.limit_reason[row] or self.shapes.reason[self.keys[row][0]]
 
     def tell(self, row: int, reason: Refusal) -> None:
-        """Keep why a group was refused: for the group when a limit did it, else for everybody of its shape."""
+        """Keep why a group was refused: for itself when a limit or booking did it, else for everybody of its shape."""
         self.kept_back[row] = isinstance(reason, KeptBack)
-        self.limited[row] = self.kept_back[row] or isinstance(reason, OverLimit | OverRolling)
-        self.limit_reason[row] = reason if self.limited[row] else None
-        if not self.limited[row]:
+        own = self.limited[row] = self.kept_back[row] or isinstance(reason, OverLimit | OverRolling)
+        own |= isinstance(reason, KeptForQueue)
+        self.limit_reason[row] = reason if own else None
+        if not own:
             self.shapes.reason[self.keys[row][0]] = reason
 
     def count(self, row: int, sign: int) -> None:
@@ -318,9 +321,11 @@ class GroupTable:
         self.wake(woken)
 
     def takes(self, queues: QueueTable, groups: Ints | slice | None = None) -> Bools:
-        """Which of some groups, or of all, may take room from others: by preemption, or because a quota covers them."""
+        """Which of some groups, or of all, may take room from others: by preemption, because a quota covers them, or
+        because they have booked it."""
         some = slice(self.height) if groups is None else groups
-        return self.preempts[some] | (queues.guard[self.queue[some]] >= 0)
+        queue = self.queue[some]
+        return self.preempts[some] | (queues.guard[queue] >= 0) | queues.hosts[queue]
 
     def wake_for_quotas(self, queues: QueueTable) -> None:
         """Unblock every group that may take room from others, or that others keep room from."""

@@ -13,6 +13,7 @@ from fairway.model.plan import Placement
 from fairway.model.queue import Queue
 from fairway.model.reasons import Outranked, PreemptedBy, ReclaimedBy, StopReason, Yielding
 from fairway.model.time import SECOND, Instant, later
+from fairway.state.bookings import left
 from fairway.state.cluster import KEEP_ENDED, ClusterState, EndedAttempt, EndedJob
 from fairway.state.dependents import SUCCEEDED, forget_all, of_array, of_job, register
 from fairway.state.groups import shape_of
@@ -244,6 +245,8 @@ def _learn(state: ClusterState, row: int, cause: Cause, started: Instant, ended:
         state.history.learn(jobs.history.item(row), work, jobs.job(row).estimate)
         for kept in state.reserved.values():  # who waits may now be forecast to be short enough for what is kept
             state.roomier.update(dict.fromkeys(state.nodes.row_of[task.node] for task in kept.placement))
+        for booked in state.bookings.columns(state.nodes).values() if state.bookings else ():
+            state.roomier.update(dict.fromkeys(booked.rows.tolist()))
         jobs.ran[row] = 0
     else:
         kept = min(max(started, int(jobs.checkpoint_at[row])), ended)
@@ -252,6 +255,8 @@ def _learn(state: ClusterState, row: int, cause: Cause, started: Instant, ended:
 
 def _free_room(state: ClusterState, row: int) -> None:
     jobs, job = state.jobs, state.jobs.job(row)
+    if state.bookings:
+        left(state, row)
     for task in jobs.placement[row]:
         node = state.nodes.row_of[task.node]
         state.nodes.take(node, task_need(job, task), task.devices, task.gpu_milli, sign=-1)

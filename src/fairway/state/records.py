@@ -17,6 +17,7 @@ from fairway.model.queue import Queue
 from fairway.model.reasons import Refusal, StopReason
 from fairway.model.service import Service
 from fairway.model.time import Instant
+from fairway.state.bookings import BookingRecord
 from fairway.state.cluster import EndedJob
 from fairway.state.groups import Shape
 from fairway.state.history import Kind
@@ -149,3 +150,4 @@ class Dump:
     tidy_at: int = 0
     tidy_due: bool = False
     measured: tuple[MeasuredRecord, ...] = ()
+    bookings: tuple[BookingRecord, ...] = ()

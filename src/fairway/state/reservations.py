@@ -3,6 +3,7 @@
 from fairway.model.ids import JobId, NodeId
 from fairway.model.plan import Reserve
 from fairway.model.reasons import AwaitingReservation
+from fairway.state.bookings import node_changed
 from fairway.state.cluster import ClusterState, Decision
 
 
@@ -29,7 +30,9 @@ def drop_reservation(state: ClusterState, job: JobId) -> None:
 
 
 def break_reservations(state: ClusterState, node: NodeId) -> None:
-    """Nothing will start on a node any more: room that is kept there is kept for nobody."""
+    """Nothing will start on a node any more: room that is kept there is kept for nobody, and what is booked there is
+    looked for elsewhere."""
+    node_changed(state, node)
     for job, reserved in list(state.reserved.items()):
         if any(task.node == node for task in reserved.placement):
             drop_reservation(state, job)

@@ -11,6 +11,7 @@ from fairway.model.ids import JobId
 from fairway.model.plan import Reserve, TaskPlacement
 from fairway.model.resources import WHOLE, Request
 from fairway.model.time import Instant
+from fairway.state.bookings import Bookings
 from fairway.state.cluster import ClusterState
 from fairway.state.columns import Floats, Ints
 from fairway.state.company import Company
@@ -44,6 +45,8 @@ class Snapshot(NamedTuple):
     """Jobs in line that room is kept for, and where."""
     measured: Measurements
     """What programs have measured of themselves."""
+    bookings: Bookings
+    """What queues have booked for a time."""
     preempted: int = 0
     """Jobs told to stop for others in the last hour."""
     moved: int = 0
@@ -63,7 +66,8 @@ def snapshot(state: ClusterState) -> Snapshot:
         overdue = tuple(sorted(row_of[job] for job in state.overdue))
     return Snapshot(
         state.now, state.nodes, state.queues, state.jobs, state.groups, held, overdue, state.history,
-        state.reserved, state.measured, state.preempted.count(state.now), state.moved.count(state.now), state.tidy_due,
+        state.reserved, state.measured, state.bookings, state.preempted.count(state.now),
+        state.moved.count(state.now), state.tidy_due,
     )  # fmt: skip
 
 
@@ -111,6 +115,7 @@ class Trial:
         self._above, self._nodes, self._jobs = snap.queues.above, nodes, snap.jobs
         self.touched: set[int] = set()
         """Nodes written since somebody last cleared it."""
+        self._shifted: set[int] = set()
         self._log: list[tuple[int, tuple[int, ...], tuple[int, ...], int] | Takings] = []
         self._queue_log: list[tuple[int, tuple[int, ...]]] = []
 
@@ -145,10 +150,15 @@ class Trial:
         self._queue_log.append((queue, sums))
         self._charge(queue, np.array(sums, np.int64))
 
+    def shift(self, some: Takings) -> None:
+        """Take these off for good: ``rollback`` does not bring them back, their reverse does."""
+        self._shifted.update(some.nodes.tolist())
+        self._add_all(some)
+
     def taken(self) -> list[int]:
         """Rows of every node that may differ from the state."""
         several = (entry.nodes.tolist() if isinstance(entry, Takings) else entry[:1] for entry in self._log)
-        return list(chain.from_iterable(several))
+        return [*self._shifted, *chain.from_iterable(several)]
 
     def mark(self) -> tuple[int, int]:
         """A point to roll back to."""
@@ -188,7 +198,7 @@ class Trial:
             left: list[int] = column.tolist()
             self.idle[node] = left.count(WHOLE)
             self.share_max[node] = max(0, *left)
-            self.gpu_free[node] = sum(left)
+            self.gpu_free[node] = sum([milli for milli in left if milli > 0])
         if self.watcher is not None:
             self.watcher.changed(node)
 
@@ -199,7 +209,7 @@ class Trial:
         left = self.device_free[nodes]
         self.idle[nodes] = (left == WHOLE).sum(axis=1)
         self.share_max[nodes] = left.max(axis=1, initial=0)
-        self.gpu_free[nodes] = left.sum(axis=1)
+        self.gpu_free[nodes] = np.maximum(left, 0).sum(axis=1)
         changed: list[int] = nodes.tolist()
         self.touched.update(changed)
         self.changes += changed

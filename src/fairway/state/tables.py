@@ -213,6 +213,7 @@ class QueueTable(Table[QueueId]):
         ("averaged_at", np.int64, 0),
         ("opens_at", np.int64, 0),
         ("keep", np.int64, len(SUMS)),
+        ("hosts", np.bool_, 0),
     )
     limit: Ints
     """``NO_LIMIT`` where there is none."""
@@ -244,6 +245,8 @@ class QueueTable(Table[QueueId]):
     """When ``used`` last changed; it has stood since."""
     opens_at: Ints
     """When jobs that wait for its rolling quota are to be tried again; 0 for never."""
+    hosts: Bools
+    """Derived: it, or a queue above it, has booked room that others use until they are asked to leave."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -277,6 +280,7 @@ class QueueTable(Table[QueueId]):
             row = self.add(queue.id)
             self.spec.append(queue)
             self.above.append([row, *(self.above[above] if above >= 0 else [])])
+            self.hosts[row] = above >= 0 and self.hosts[above]
             self._path = None
         self._limited.clear()
         self._bounded.clear()

@@ -11,9 +11,10 @@ import yaml
 
 from fairway.faces.manifests.policy import PolicySpec, policy_of
 from fairway.faces.manifests.read import manifests_from
+from fairway.model.booking import Booking
 from fairway.model.elastic import BatchLimits, Elasticity
 from fairway.model.facts import Measured
-from fairway.model.ids import AttemptId, ExecutorId, JobId, NodeId, QueueId, ServiceId
+from fairway.model.ids import AttemptId, BookingId, ExecutorId, JobId, NodeId, QueueId, ServiceId
 from fairway.model.job import ArrayIndex, Dependency, Job, Priority, PriorityClass, Retry, Role
 from fairway.model.node import Node
 from fairway.model.policy import Policy
@@ -21,6 +22,7 @@ from fairway.model.queue import DISCIPLINES, Discipline, Queue, RollingQuota
 from fairway.model.resources import WHOLE, Accelerator, Amount, Request
 from fairway.model.service import Service
 from fairway.model.time import HOUR, Duration, Instant, parse_duration
+from fairway.model.where import ANYWHERE, Selector, Where
 from fairway.testing.place_words import place_of_job, place_of_node
 
 _SIZES = {"": 1, "Mi": 1, "Gi": 1 << 10, "Ti": 1 << 20}
@@ -222,3 +224,25 @@ def service_of(words: Sequence[str]) -> Service:
     cls = PriorityClass[options.get("priority", "medium").upper()]
     name = ServiceId(path.rpartition("/")[2])
     return Service(name, queue, int(options.get("replicas", "1")), request=request, priority=Priority(cls))
+
+
+def booking_of(words: Sequence[str], now: Instant) -> Booking:
+    """A booking: its name, ``queue=prod``, what it asks for (``gpus=8 per_node=4 type=H100`` or ``nodes=2``, and
+    ``label=disk:nvme``), from when to when counted from now (``start=1h end=3h``), ``grace= idle= flexible``."""
+    options = dict(options_of(words))
+    key, _, value = options.get("label", "").partition(":")
+    idle = options.get("idle")
+    return Booking(
+        BookingId(words[0]),
+        QueueId(options["queue"]),
+        Instant(now + parse_duration(options.get("start", "0s"))),
+        Instant(now + parse_duration(options["end"])),
+        gpus=int(options.get("gpus", "0")),
+        nodes=int(options.get("nodes", "0")),
+        per_node=int(options.get("per_node", "0")),
+        types=tuple(options["type"].split(",")) if "type" in options else (),
+        where=Where(labels=(Selector(key, (value,)),)) if key else ANYWHERE,
+        grace=parse_duration(options.get("grace", "2m")),
+        flexible="flexible" in words,
+        idle_for=None if idle is None else parse_duration(idle),
+    )

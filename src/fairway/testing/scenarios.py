@@ -16,16 +16,15 @@ A scenario is a text file of blocks. The first sets the scene, one thing to a li
 
 What a job asks for: ``8`` devices, ``0.5`` of one, ``4x8`` a gang of four tasks of 8, ``2..4x8`` one that may shrink to
 two (and with ``checkpoints`` grow and shrink while it runs; ``speedup=1:1,2:1.9`` and ``batch=32..1024/8..64`` are what
-it says of itself); ``cpu= memory= gpumem= disk= net=`` per task,
-``type=H100,A100:0.5`` with speeds; ``ps:1x0/cpu=4`` is a role of its own; ``user= estimate=`` are the job's. ``on n1*2
-n2`` puts two tasks on n1 and one on n2. After ``# plan`` stand the actions that are right, in order, then perhaps
-``# then`` or ``# after 5m`` and what happens next: ``start JOB``,
-``end JOB OUTCOME`` (succeeded, failed, killed, yielded, unstarted, lost; ``JOB@1`` is an attempt that is not the
-newest), ``cancel``, ``cordon``, ``uncordon``, ``lose``, ``checkpoint``, ``measures JOB batch=256 throughput=3400
-noise=1200``, ``keep`` and ``let`` (a person holds and
-releases a job), ``service NAME replicas=2 ...``, and all of the first block. ``why JOB`` adds a line to the end of the
-plan: where the job stands, and why; ``helps JOB`` one with what would help it. ``admit JOB`` submits a job as
-``pending`` does, unless it is refused at once. What says where nodes stand and where jobs may run is in
+it says of itself); ``cpu= memory= gpumem= disk= net=`` per task, ``type=H100,A100:0.5`` with speeds; ``ps:1x0/cpu=4``
+is a role of its own; ``user= estimate=`` are the job's. ``on n1*2 n2`` puts two tasks on n1 and one on n2. After ``#
+plan`` stand the actions that are right, in order, then perhaps ``# then`` or ``# after 5m`` and what happens next:
+``start JOB``, ``end JOB OUTCOME`` (succeeded, failed, killed, yielded, unstarted, lost; ``JOB@1`` is an attempt that is
+not the newest), ``cancel``, ``cordon``, ``uncordon``, ``lose``, ``checkpoint``, ``measures JOB batch=256
+throughput=3400 noise=1200``, ``keep`` and ``let`` (a person holds and releases a job), ``service NAME replicas=2 ...``,
+``book NAME`` (``scenario_words.booking_of``), ``unbook NAME``, and all of the first block. ``why JOB`` adds a line to
+the end of the plan: where the job stands, and why; ``helps JOB`` one with what would help it. ``admit JOB`` submits a
+job as ``pending`` does, unless it is refused at once. What says where nodes stand and where jobs may run is in
 ``place_words``.
 
 ``python -m fairway.testing.scenarios --update FILES`` writes the plans made now: read every line of the change.
@@ -47,12 +46,14 @@ from fairway.decide.pipeline import decide
 from fairway.decide.suspect import suspicions
 from fairway.engine.story import awaiting
 from fairway.model import facts as f
-from fairway.model.ids import AttemptId, ExecutorId, JobId, NodeId
+from fairway.model.ids import AttemptId, BookingId, ExecutorId, JobId, NodeId
 from fairway.model.job import Job
 from fairway.model.phases import Cause
 from fairway.model.plan import (
+    Book,
     Hold,
     OneAction,
+    Overbooked,
     Placement,
     Plan,
     Release,
@@ -78,6 +79,7 @@ from fairway.testing.scenario_words import (
     ScenarioError,
     ago,
     began,
+    booking_of,
     job_of,
     measured_of,
     names_of,
@@ -237,6 +239,8 @@ class Stage:
             "end": lambda rest: self.tell(
                 f.AttemptEnded(self.attempt(rest[0]), _local(), self.next(), self.now, _OUTCOMES[rest[1]])
             ),
+            "book": lambda rest: self.tell(f.BookingSet(booking_of(rest, self.now))),
+            "unbook": lambda rest: self.tell(f.BookingRemoved(BookingId(rest[0]), "ada")),
             "keep": lambda rest: self.tell(f.JobHeld(JobId(rest[0]), "ada")),
             "let": lambda rest: self.tell(f.JobReleased(JobId(rest[0]), "ada")),
             "cancel": lambda rest: self.tell(f.CancelAsked(JobId(rest[0]), "ada")),
@@ -337,6 +341,11 @@ def render(action: OneAction) -> Iterator[str]:
         yield f"reserve  {action.job} on {_where(action.placement)} expected {action.expected}"
     elif isinstance(action, Unreserve):
         yield f"unreserve {action.job}"
+    elif isinstance(action, Book):
+        devices = (TaskPlacement(0, 0, node, own, WHOLE) for node, own in action.devices)
+        yield f"book     {action.booking} on {_where(tuple(devices)) or 'nothing'}"
+    elif isinstance(action, Overbooked):
+        yield f"refuse   {action.booking}  {action.reason}"
     elif isinstance(action, Tidy):
         yield f"tidy     {_when(action.at)}"
     else:

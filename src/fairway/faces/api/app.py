@@ -253,6 +253,19 @@ class Api:
         """Every pool."""
         return JSONResponse({"pools": [shapes.pool(each) for each in self._model.pools()]})
 
+    async def reservations(self, request: Request) -> Response:
+        """Every reservation of a queue."""
+        await self._present.settled()
+        now = self._present.clock()
+        found = [shapes.reservation(each, now) for each in self._model.bookings()]
+        return JSONResponse({"as_of_ms": now, "reservations": found})
+
+    async def unreserve(self, request: Request) -> Response:
+        """Give a reservation up."""
+        body, name = await _body(request, CancelBody), request.path_params["id"]
+        await self._plane.intake.remove_booking(name, body.user)
+        return JSONResponse({"id": name, "removed": True})
+
     async def policy(self, request: Request) -> Response:
         """The policy that decisions follow, as a manifest with every field written out."""
         return JSONResponse({"policy": document_of(self._model.policy())})
@@ -281,6 +294,8 @@ class Api:
             Route("/v1/services", self.services),
             Route("/v1/services/{id}", self.remove_service, methods=["DELETE"]),
             Route("/v1/pools", self.pools),
+            Route("/v1/reservations", self.reservations),
+            Route("/v1/reservations/{id}", self.unreserve, methods=["DELETE"]),
             Route("/v1/policy", self.policy),
             Route("/v1/status", self.status),
         ]

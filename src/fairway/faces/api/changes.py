@@ -1,13 +1,14 @@
 """What a manifest would change: field by field, against what is published."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from fairway.engine.readmodel import ReadModel
 from fairway.faces.manifests.convert import Caller, pool_of, queue_of, service_of
 from fairway.faces.manifests.policy import PolicySpec, changes_between, policy_of
+from fairway.faces.manifests.reservation import ReservationSpec, booking_of
 from fairway.faces.manifests.schema import JobSpec, Manifest, PoolSpec, QueueSpec, ServiceSpec
-from fairway.model.ids import QueueId
+from fairway.model.ids import BookingId, QueueId
 from fairway.model.resources import Amount
 
 
@@ -34,6 +35,11 @@ def changes_of(spec: Manifest, model: ReadModel, caller: Caller) -> tuple[str, t
             pool = pool_of(spec)
             before = next((each for each in model.pools() if each.id == pool.id), None)
             return _verdict(_differences(before, pool))
+        case ReservationSpec():
+            known = model.booking(BookingId(spec.name))
+            wanted = booking_of(spec, model.published[1], caller.user)
+            before = None if known is None or known.refused else replace(known.booking, by=wanted.by)
+            return _verdict(_differences(before, wanted))
         case PolicySpec():
             return _verdict(tuple(Change(*each) for each in changes_between(model.policy(), policy_of(spec))))
 

@@ -4,13 +4,15 @@ Nothing is acknowledged before it is on the disk. A token makes a repetition har
 same answer, however many control planes have come and gone in between.
 """
 
+import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from fairway.adapters.stores.inbox import Entry, Inbox
 from fairway.decide.admit import validate
+from fairway.engine.adviser import Verdict
 from fairway.engine.status import JobStatus
 from fairway.faces.api.changes import Change, changes_of
 from fairway.faces.api.earlier import Earlier, look_up
@@ -20,15 +22,29 @@ from fairway.faces.errors import several
 from fairway.faces.manifests.complaints import InvalidManifest
 from fairway.faces.manifests.convert import Caller, facts_of, jobs_of
 from fairway.faces.manifests.read import Declared
+from fairway.faces.manifests.reservation import ReservationSpec, booking_of
 from fairway.faces.manifests.schema import JobSpec, QueueSpec, ServiceSpec
+from fairway.model.booking import Booking, BookingShort, mistakes
 from fairway.model.errors import Conflict, FairwayError, InvalidField, NotFound, Refused
-from fairway.model.facts import CancelAsked, Fact, Facts, JobHeld, JobReleased, NodeCordoned, ServiceRemoved
-from fairway.model.ids import JobId, NodeId, QueueId, ServiceId, ancestry
+from fairway.model.facts import (
+    BookingRemoved,
+    CancelAsked,
+    Fact,
+    Facts,
+    JobHeld,
+    JobReleased,
+    NodeCordoned,
+    ServiceRemoved,
+)
+from fairway.model.ids import BookingId, JobId, NodeId, QueueId, ServiceId, ancestry
 from fairway.model.job import Job
 from fairway.model.resources import WHOLE
 from fairway.model.time import Instant
 from fairway.state.frames import encode
 from fairway.state.groups import shape_of
+
+ANSWER_S = 3.0
+"""How long it is waited for the loop to say whether something could be booked."""
 
 
 class QueueFull(Refused):
@@ -90,8 +106,10 @@ class _Batch:
 class Intake:
     """The way into one control plane."""
 
-    def __init__(self, inbox: Inbox, present: Present) -> None:
+    def __init__(self, inbox: Inbox, present: Present, try_booking: Callable[[Booking], Verdict] | None = None) -> None:
+        """``try_booking`` says whether something could be booked; without it, only the next decision does."""
         self._inbox = inbox
+        self._try_booking = try_booking
         self._present = present
         self._fitting = Fitting()
 
@@ -104,6 +122,8 @@ class Intake:
             await self._present.settled()  # whoever submits one job and then the next finds the first
         earlier = look_up(declared, self._present)
         warnings = [""] * len(declared) if repeated else self._check(declared, now, wish, earlier)
+        if not repeated:
+            await self._check_bookings(declared, now, wish)
         planned = [changes_of(each.spec, self._present.model, wish.caller) for each in declared]
         if wish.dry_run:
             return [
@@ -155,7 +175,7 @@ class Intake:
 
     def _check_one(self, each: Declared, now: Instant, wish: Wish, batch: _Batch) -> str:
         spec = each.spec
-        if not isinstance(spec, JobSpec | ServiceSpec):
+        if not isinstance(spec, JobSpec | ServiceSpec | ReservationSpec):
             return ""
         queue = QueueId(spec.queue)
         limit = batch.queues.get(queue, self._present.max_pending(queue))
@@ -216,6 +236,36 @@ class Intake:
                     return f"never fits: needs {need / size:g} {unit}, and {who} may use {most / size:g} at most"
         return ""
 
+    async def _check_bookings(self, declared: Sequence[Declared], now: Instant, wish: Wish) -> None:
+        """Raises InvalidManifest, Conflict or Refused for what could never be booked, has another booking's name, or
+        finds no room now. Where the loop is too busy to say, the next decision will."""
+        for each in declared:
+            if not isinstance(each.spec, ReservationSpec):
+                continue
+            booking = booking_of(each.spec, now, wish.caller.user)
+            wrong = mistakes(booking, now)
+            if wrong:
+                raise InvalidManifest([each.document.error((error.field,), error.message) for error in wrong])
+            known = self._present.model.booking(booking.id)
+            if known is not None and not known.refused:
+                if changes_of(each.spec, self._present.model, wish.caller)[1]:
+                    where = each.document.error(("name",), "").field
+                    text = f"{booking.id} is reserved already, {known.booking.span}"
+                    raise Conflict(f"{text}; unreserve it first, or choose another name", where)
+                continue
+            short = await self._short(booking)
+            if short is not None and not wish.allow_unfit:
+                raise Refused(f"{short}; ask for less or another time", each.document.error(("gpus",), "").field)
+
+    async def _short(self, booking: Booking) -> BookingShort | None:
+        if self._try_booking is None:
+            return None
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                return await asyncio.wrap_future(self._try_booking(booking))
+        except TimeoutError:
+            return None
+
     # -- other wishes ---------------------------------------------------------------------------------------------
 
     async def cancel(self, names: Sequence[str], by: str) -> tuple[list[JobStatus], list[FairwayError]]:
@@ -275,6 +325,13 @@ class Intake:
         if service not in known:
             raise NotFound(f"no service {service!r}; {_listed(known)}", "service")
         await self._put([ServiceRemoved(ServiceId(service))])
+
+    async def remove_booking(self, booking: str, by: str) -> None:
+        """Give a booking up. Raises NotFound."""
+        known = [status.booking.id for status in self._present.model.bookings()]
+        if booking not in known:
+            raise NotFound(f"no reservation {booking!r}; {_listed(known)}", "reservation")
+        await self._put([BookingRemoved(BookingId(booking), by)])
 
     async def _put(self, facts: Sequence[Fact]) -> None:
         await self._inbox.put_async([Entry(None, encode(Facts(self._present.clock(), tuple(facts))))])

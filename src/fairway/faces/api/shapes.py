@@ -9,7 +9,7 @@ from typing import Any
 
 from fairway.adapters.stores.views import AttemptRow
 from fairway.decide.advice import Advice
-from fairway.engine.status import JobStatus, NodeStatus, QueueStatus, ServiceStatus, Training
+from fairway.engine.status import BookingStatus, JobStatus, NodeStatus, QueueStatus, ServiceStatus, Training
 from fairway.model.offer import Pool
 from fairway.model.resources import WHOLE, Amount
 from fairway.model.time import HOUR, SECOND, Instant
@@ -173,6 +173,30 @@ def service(status: ServiceStatus) -> Shape:
         "replicas": status.replicas,
         "running": status.running,
         "jobs": list(status.jobs),
+    }
+
+
+def reservation(status: BookingStatus, now: Instant) -> Shape:
+    """What a queue has booked."""
+    booking = status.booking
+    return {
+        "name": booking.id,
+        "queue": booking.queue,
+        "phase": status.phase_at(now),
+        "reason": status.refused,
+        "start_ms": booking.start,
+        "end_ms": booking.end,
+        "gpus": booking.gpus,
+        "nodes": booking.nodes,
+        "per_node": booking.per_node,
+        "accelerators": list(booking.types),
+        "where": str(booking.where),
+        "grace_ms": booking.grace,
+        "flexible": booking.flexible,
+        "idle_for_ms": booking.idle_for,
+        "by": booking.by,
+        "missing": status.missing,
+        "devices": {node: list(devices) for node, devices in status.devices},
     }
 
 

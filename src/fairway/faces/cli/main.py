@@ -9,7 +9,20 @@ import sys
 
 import typer
 
-from fairway.faces.cli import apply, cancel, cluster, control, follow, jobs, keep, lists, simulate, submit, tools
+from fairway.faces.cli import (
+    apply,
+    cancel,
+    cluster,
+    control,
+    follow,
+    jobs,
+    keep,
+    lists,
+    reserve,
+    simulate,
+    submit,
+    tools,
+)
 
 app = typer.Typer(
     name="fairway",
@@ -38,12 +51,15 @@ app.command("queues", rich_help_panel=LOOK)(lists.queues)
 app.command("nodes", rich_help_panel=LOOK)(lists.nodes)
 app.command("services", rich_help_panel=LOOK)(lists.services)
 app.command("pools", rich_help_panel=LOOK)(lists.pools)
+app.command("reservations", rich_help_panel=LOOK)(reserve.reservations)
 app.command("policy", rich_help_panel=LOOK)(lists.policy)
 app.command("status", rich_help_panel=LOOK)(lists.status)
 
 app.command("apply", rich_help_panel=DECLARE)(apply.apply)
 app.command("cordon", rich_help_panel=DECLARE)(cluster.cordon)
 app.command("uncordon", rich_help_panel=DECLARE)(cluster.uncordon)
+app.command("reserve", rich_help_panel=DECLARE)(reserve.reserve)
+app.command("unreserve", rich_help_panel=DECLARE)(reserve.unreserve)
 app.command("remove", rich_help_panel=DECLARE)(cluster.remove)
 
 app.command("up", rich_help_panel=TOOLS)(control.up)

@@ -138,6 +138,10 @@ class Client:
         """Stop a service and forget it."""
         self._ask("DELETE", f"/v1/services/{_quoted(service)}")
 
+    def unreserve(self, reservation: str) -> None:
+        """Give up what a queue has booked."""
+        self._ask("DELETE", f"/v1/reservations/{_quoted(reservation)}", json={"user": user()})
+
     # -- questions ------------------------------------------------------------------------------------------------
 
     def jobs(self, **filters: Any) -> list[Answer]:
@@ -180,6 +184,10 @@ class Client:
     def pools(self) -> list[Answer]:
         """Every pool."""
         return self._ask("GET", "/v1/pools")["pools"]
+
+    def reservations(self) -> list[Answer]:
+        """What queues have booked."""
+        return self._ask("GET", "/v1/reservations")["reservations"]
 
     def policy(self) -> Answer:
         """The policy that decisions follow, as a manifest."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from fairway.faces.manifests.policy import PolicySpec, policy_of
 from fairway.faces.manifests.queues import AmountSpec
+from fairway.faces.manifests.reservation import ReservationSpec, booking_of
 from fairway.faces.manifests.schema import (
     ArraySpec,
     JobSpec,
@@ -20,7 +21,7 @@ from fairway.faces.manifests.schema import (
 from fairway.faces.manifests.units import GpuCount, Moment
 from fairway.faces.manifests.where import where_of
 from fairway.faces.manifests.workers import WorkersSpec, elasticity_of
-from fairway.model.facts import Fact, JobSubmitted, PolicySet, PoolSet, QueueSet, ServiceSet
+from fairway.model.facts import BookingSet, Fact, JobSubmitted, PolicySet, PoolSet, QueueSet, ServiceSet
 from fairway.model.ids import JobId, NodeId, PoolId, QueueId, ServiceId
 from fairway.model.job import ArrayIndex, Dependency, Job, Retry, Role
 from fairway.model.money import MicroDollars
@@ -58,6 +59,8 @@ def facts_of(spec: Manifest, seq: int, now: Instant, caller: Caller, after: Sequ
             return [QueueSet(queue_of(spec))]
         case PoolSpec():
             return [PoolSet(pool_of(spec))]
+        case ReservationSpec():
+            return [BookingSet(booking_of(spec, now, caller.user))]
         case PolicySpec():
             return [PolicySet(policy_of(spec))]
 

@@ -60,7 +60,7 @@ def read_yaml(text: str, source: str) -> list[Document]:
         loader.dispose()
     if not roots:
         raise InvalidManifest(
-            [InvalidField(source, "holds no manifest: write kind: Job, Service, Queue, Pool or Policy")]
+            [InvalidField(source, "holds no manifest: write kind: Job, Service, Queue, Pool, Reservation or Policy")]
         )
     return [_document(root, f"{source}[{index}]" if len(roots) > 1 else source) for index, root in enumerate(roots)]
 

@@ -1,4 +1,4 @@
-"""The manifests: ``kind: Job``, ``Service``, ``Queue``, ``Pool``, ``Policy``: field for field what the model holds.
+"""The manifests: ``kind: Job``, ``Service``, ``Queue``, ``Pool``, ``Reservation``, ``Policy``, as the model has them.
 
 An unknown key or an impossible value is refused with its path. Defaults are what somebody expects who has only a
 command: one task with one CPU, no GPU, and no limit on its memory, in the queue ``default``.
@@ -36,6 +36,7 @@ from fairway.faces.manifests.fields import (
 )
 from fairway.faces.manifests.policy import PolicySpec
 from fairway.faces.manifests.queues import QueueSpec
+from fairway.faces.manifests.reservation import ReservationSpec
 from fairway.faces.manifests.units import GpuCount, said
 from fairway.faces.manifests.where import Taints, WhereSpec
 from fairway.faces.manifests.workers import ElasticSpec, Workers, WorkersSpec, elasticity_of, sizes_of
@@ -335,12 +336,13 @@ class PoolSpec(Strict):
         return self
 
 
-Manifest = JobSpec | ServiceSpec | QueueSpec | PoolSpec | PolicySpec
+Manifest = JobSpec | ServiceSpec | QueueSpec | PoolSpec | ReservationSpec | PolicySpec
 
-KINDS: dict[str, type[JobSpec] | type[ServiceSpec] | type[QueueSpec] | type[PoolSpec] | type[PolicySpec]] = {
+KINDS: dict[str, type[Manifest]] = {
     "Job": JobSpec,
     "Service": ServiceSpec,
     "Queue": QueueSpec,
     "Pool": PoolSpec,
+    "Reservation": ReservationSpec,
     "Policy": PolicySpec,
 }
