@@ -7,17 +7,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fairway.decide import walk_fast
-from fairway.decide.booked import BookedRoom, may_yield
+from fairway.decide import forecast, walk_fast
+from fairway.decide.booked import LARGE, BookedRoom, may_yield
 from fairway.model.booking import Booking, Devices
 from fairway.model.facts import BookingRemoved, BookingSet, NodeGone, Progressed
 from fairway.model.ids import BookingId, JobId, NodeId, QueueId
 from fairway.model.job import Job, PriorityClass, Role
 from fairway.model.phases import Cause, JobPhase
-from fairway.model.plan import Book, Overbooked, Placement, Starts
+from fairway.model.plan import Book, Overbooked, Placement, Start, Starts
+from fairway.model.policy import Backfill, Large, Policy
 from fairway.model.time import HOUR, MINUTE, SECOND, Duration, Instant
 from fairway.state.bookings import owns
 from fairway.state.check import check, oversubscribed
+from fairway.state.groups import shape_of
 from fairway.state.snapshot import Trial, snapshot
 from fairway.testing.builders import Rehearsal, a_job, a_node, a_request, same, submitted
 
@@ -29,7 +31,11 @@ class Agency:
     """A small cluster on which queues book; executors obey within the grace of a job, and the clock stops at timers."""
 
     def __init__(self, seed: int) -> None:
-        self.rng, self.it = Random(seed), Rehearsal()
+        self.rng = Random(seed)
+        large = Large(
+            gpus=self.rng.choice((0, 0, 3, 6)), share=self.rng.choice((0.3, 0.6)), lend=self.rng.random() < 0.5
+        )
+        self.it = Rehearsal(Policy(backfill=Backfill(large=large)))
         self.it.tell(after=BEGIN)
         self.nodes = [a_node(f"n{index}", self.rng.choice((0, 2, 4, 8))) for index in range(self.rng.randint(1, 4))]
         self.it.nodes(*self.nodes)
@@ -100,6 +106,8 @@ class Agency:
                     if known is None or action.devices != self.devices.get(action.booking):
                         self.shaken[action.booking] = self.it.state.now
                     self.devices[action.booking] = action.devices
+                elif isinstance(action, Start):
+                    self.belongs(action)
             if self.rng.random() < 0.15:
                 self.it.prove()
             wrong = [*check(self.it.state), *(oversubscribed(self.it.state) if not self.it.shrunk else ())]
@@ -130,6 +138,16 @@ class Agency:
                 if name in it.state.jobs and it.phase(name) is JobPhase.STOPPING:
                     it.end(name, Cause.FAILED, signal=15)
             self.settle()
+
+    def belongs(self, start: Start) -> None:
+        """Whoever starts on a node that is kept for large jobs is one, or short, or may be asked to yield."""
+        snap, policy = snapshot(self.it.state), self.it.state.policy
+        room, row = BookedRoom(snap, Trial(snap), policy), snap.jobs.row_of[start.attempt.job]
+        shape, large = shape_of(snap.jobs.job(row)), policy.backfill.large
+        if LARGE not in room.columns or not room.touches(LARGE, start.placement) or room.large(shape):
+            return
+        lasts = forecast.running(snap.history, snap.jobs, np.array([row]), snap.now).p90[0]
+        assert lasts <= large.short or (large.lend and may_yield(snap, row)), (start, lasts)
 
     def kept(self) -> None:
         """From its start on nobody else is where a queue has booked, or he is leaving as it was chosen late; and nobody

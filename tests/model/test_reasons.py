@@ -4,7 +4,7 @@ from typing import Any, get_args
 
 import pytest
 
-from fairway.model.booking import BookedFor, KeptForQueue
+from fairway.model.booking import BookedFor, KeptForLarge, KeptForQueue, YieldsToLarge
 from fairway.model.errors import ERRORS, FairwayError, InvalidField
 from fairway.model.ids import BookingId, JobId, NodeId, QueueId
 from fairway.model.job import Priority, PriorityClass
@@ -97,6 +97,14 @@ SAID: list[tuple[Any, str]] = [
     (
         KeptForQueue("1 GPU", BookingId("night"), QueueId("a"), Instant(HOUR), Instant(2 * HOUR)),
         "kept for reservation night of queue a, 1970-01-01 01:00 until 1970-01-01 02:00 UTC: needs 1 GPU",
+    ),
+    (
+        KeptForLarge("2 GPU", 16),
+        "kept for jobs of 16 GPUs and more: needs 2 GPU, and may run too long for that",
+    ),
+    (
+        YieldsToLarge("j1", 16, 60_000, 1000),
+        "j1 needs room, and its nodes are kept for jobs of 16 GPUs and more; loses 1m x 1 GPU",
     ),
     (
         BookedFor(BookingId("night"), QueueId("a"), Instant(HOUR), 60_000, 1000),

@@ -11,6 +11,7 @@ import numpy as np
 
 from fairway.decide import expect, fit
 from fairway.decide.admit import over_limit
+from fairway.decide.booked import BookedRoom, keeps
 from fairway.decide.explain import never_fits
 from fairway.decide.gang import Fitted, place
 from fairway.decide.reserve import Part, give_back, withhold
@@ -60,7 +61,7 @@ def advise(snap: Snapshot, policy: Policy, row: int, rng: np.random.Generator) -
     if never_fits(snap, shape) is not None:
         trial = _empty(snap)
         return Advice(tuple(_changes(snap, shape, lambda other: _fits(snap, trial, policy, other))), never=True)
-    promised = _promised(snap, row)
+    promised = _promised(snap, policy, row)
     trial, queue = promised.trial, int(snap.jobs.queue[row])
 
     def fits(other: Shape) -> bool:
@@ -160,8 +161,11 @@ def _shorter(snap: Snapshot, promised: _Promised, fits: Callable[[], bool]) -> I
         promised.trial.rollback(mark)
 
 
-def _promised(snap: Snapshot, row: int) -> _Promised:
+def _promised(snap: Snapshot, policy: Policy, row: int) -> _Promised:
     trial = Trial(snap)
+    if keeps(snap, policy):
+        shape = snap.groups.shapes.shapes[int(snap.groups.shape[snap.jobs.group[row]])]
+        BookedRoom(snap, trial, policy).open_for(int(snap.jobs.queue[row]), shape)
     for other in snap.held:
         hold = snap.jobs.hold[other]
         trial.put(other, hold.placement if hold is not None else ())

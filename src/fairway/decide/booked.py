@@ -1,4 +1,5 @@
-"""Room that queues have booked, in one decision: nobody else finds it on the trial, but for those that may.
+"""Room that queues have booked, and nodes that are kept for large jobs, in one decision: nobody else finds it on the
+trial, but for those that may.
 
 What is booked is taken off the trial, whether it is free or not: a device that is in use then counts below zero, so
 that it is not free to others either when whoever runs there is taken for gone. For a job of its queue the room is given
@@ -14,7 +15,7 @@ import numpy as np
 from fairway.decide import forecast
 from fairway.decide.admit import over_limit
 from fairway.decide.gang import Fitted, Short, place
-from fairway.model.booking import Booking, KeptForQueue
+from fairway.model.booking import Booking, KeptForLarge, KeptForQueue
 from fairway.model.ids import BookingId
 from fairway.model.job import PriorityClass
 from fairway.model.phases import JobPhase
@@ -36,6 +37,8 @@ MOST_LOOKED = 4_096
 """Of how many it is asked how long they would run."""
 
 Names = frozenset[BookingId]
+LARGE = BookingId("")
+"""Stands for the nodes that are kept for large jobs, among the names of bookings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +58,14 @@ class BookedRoom:
         self, snap: Snapshot, trial: Trial, policy: Policy, columns: Mapping[BookingId, Columns] | None = None
     ) -> None:
         self.snap, self.trial, self.policy = snap, trial, policy
-        self.columns = snap.bookings.columns(snap.nodes) if columns is None else columns
-        self._bookings: dict[BookingId, Booking] = {name: snap.bookings.table[name].booking for name in self.columns}
+        booked = snap.bookings.columns(snap.nodes) if columns is None else columns
+        self._bookings: dict[BookingId, Booking] = {name: snap.bookings.table[name].booking for name in booked}
+        self.columns = {**booked, **_for_large(snap, policy, booked)}
         self._all: Names = frozenset(self.columns)
         self._now_closed: Names = frozenset()
         self._closed: dict[Names, _Closed] = {}
-        self._foreign: dict[int, Names] = {}
+        self._foreign: dict[tuple[int, bool], Names] = {}
+        self._there: dict[BookingId, tuple[Bools, Bools]] = {}
         self._taken: Takings | None = None
 
     # -- opening and closing ----------------------------------------------------------------------------------------
@@ -77,17 +82,34 @@ class BookedRoom:
             self._taken = Takings(closed.rows, self._kept(closed), closed.devices * WHOLE)
             self.trial.shift(self._taken)
 
-    def open_for(self, queue: int) -> None:
-        """Open what a queue, or one above it, has booked."""
-        self.close(self.foreign(queue))
+    def open_for(self, queue: int, shape: Shape | None = None) -> None:
+        """Open what a queue, or one above it, has booked, and what is kept for a job of this shape."""
+        self.close(self.foreign(queue, shape))
 
-    def foreign(self, queue: int) -> Names:
-        """The bookings that are not a queue's own."""
-        found = self._foreign.get(queue)
+    def foreign(self, queue: int, shape: Shape | None = None) -> Names:
+        """What is kept for others than a job of a queue and a shape."""
+        large = shape is not None and self.large(shape)
+        found = self._foreign.get((queue, large))
         if found is None:
-            own = (name for name, each in self._bookings.items() if owns(self.snap.queues, queue, each))
-            found = self._foreign[queue] = self._all - frozenset(own)
+            own = {name for name, each in self._bookings.items() if owns(self.snap.queues, queue, each)}
+            own |= {LARGE} if large else set()
+            found = self._foreign[queue, large] = self._all - own
         return found
+
+    def close_at(self, queue: int, shape: Shape, at: int) -> Names:
+        """Close what is kept for others than such a job, but for bookings that are over ``at`` that instant."""
+        over = frozenset(name for name, each in self._bookings.items() if each.end <= at)
+        names = self.foreign(queue, shape) - over
+        self.close(names)
+        return names
+
+    def others_than(self, shape: Shape) -> Names:
+        """All that is kept, but for the nodes that are kept for jobs of this shape."""
+        return self._all - {LARGE} if self.large(shape) else self._all
+
+    def large(self, shape: Shape) -> bool:
+        """Whether nodes are kept for jobs of this shape."""
+        return LARGE in self.columns and shape.sums[2] >= self.policy.backfill.large.gpus * WHOLE
 
     def _together(self, names: Names) -> _Closed:
         found = self._closed.get(names)
@@ -115,12 +137,15 @@ class BookedRoom:
     # -- who may be there -------------------------------------------------------------------------------------------
 
     @property
-    def queues(self) -> Bools:
-        """(Q,) queues for which anything is booked."""
-        mine = np.zeros(self.snap.queues.height, np.bool_)
+    def groups(self) -> Bools:
+        """(G,) groups for whose jobs anything is kept."""
+        groups, mine = self.snap.groups, np.zeros(self.snap.queues.height, np.bool_)
         for booking in self._bookings.values():
             mine |= owners(self.snap.queues, booking)
-        return mine
+        found = mine[groups.queue[: groups.height]]
+        if LARGE in self.columns:
+            found |= groups.shapes.sums[groups.shape[: groups.height], 2] >= self.policy.backfill.large.gpus * WHOLE
+        return found
 
     def started(self) -> dict[int, list[BookingId]]:
         """What has begun, by the row of the queue that it is for."""
@@ -160,27 +185,34 @@ class BookedRoom:
 
     def touches(self, name: BookingId, placement: Placement) -> bool:
         """Whether a placement has a device of a booking, or is on a node that is its as a whole."""
-        column, row_of = self.columns[name], self.snap.nodes.row_of
-        whole = set(column.rows[column.whole].tolist())
-        pairs = set(zip(column.node.tolist(), column.device.tolist(), strict=True))
+        row_of = self.snap.nodes.row_of
+        if name not in self._there:
+            column = self.columns[name]
+            devices, whole = np.zeros(self.trial.device_free.shape, np.bool_), np.zeros(len(self.trial.idle), np.bool_)
+            devices[column.node, column.device] = whole[column.rows[column.whole]] = True
+            self._there[name] = devices, whole
+        devices, whole = self._there[name]
         return any(
-            row_of[task.node] in whole or any((row_of[task.node], device) in pairs for device in task.devices)
-            for task in placement
+            whole[row_of[task.node]] or devices[row_of[task.node], list(task.devices)].any() for task in placement
         )
 
     def others_on(self, name: BookingId) -> list[int]:
-        """Rows of live jobs, of other queues, that are not stopping and run in the room of a booking; by submission."""
-        nodes, jobs, booking = self.snap.nodes, self.snap.jobs, self._bookings[name]
+        """Rows of live jobs that are not stopping and run in room that is not kept for them; by submission."""
+        nodes, jobs = self.snap.nodes, self.snap.jobs
         rows: list[int] = self.columns[name].rows.tolist()
         there = {jobs.row_of[job] for row in rows for job in nodes.attempts[row]}
         found = [
             row
             for row in there
             if jobs.phase_of(row) is not JobPhase.STOPPING
-            and not owns(self.snap.queues, int(jobs.queue[row]), booking)
+            and name in self.foreign(int(jobs.queue[row]), self._shape(row))
             and self.touches(name, jobs.placement[row])
         ]
         return sorted(found, key=lambda row: int(jobs.ordinal[row]))
+
+    def _shape(self, row: int) -> Shape:
+        groups = self.snap.groups
+        return groups.shapes.shapes[int(groups.shape[self.snap.jobs.group[row]])]
 
     def to_stop(self, name: BookingId) -> list[int]:
         """Rows of those that have to go now, as the booking begins soon, or has begun."""
@@ -189,24 +221,31 @@ class BookedRoom:
             return []
         return [row for row in self.others_on(name) if not (booking.flexible and may_yield(self.snap, row))]
 
-    def taken_by(self, row: int, queue: int) -> Booking:
-        """In which booking of a queue's own a job of others runs."""
+    def taken_by(self, row: int, queue: int) -> Booking | None:
+        """In which booking of a queue's own a job of others runs; None for one that is on a node for large jobs."""
         placement = self.snap.jobs.placement[row]
-        own = (name for name in sorted(self._all - self.foreign(queue)) if self.touches(name, placement))
-        return self._bookings[next(own)]
+        own = sorted(name for name in self._all - self.foreign(queue) if self.touches(name, placement))
+        return self._bookings[own[0]] if own else None
 
-    def guests(self, queue: int, taken: set[int]) -> list[int]:
-        """Rows of those that use what a queue has booked and leave when it needs it."""
-        begun = (name for name in self._all - self.foreign(queue) if self._bookings[name].start <= self.snap.now)
-        own = sorted(name for name in begun if self._bookings[name].flexible)
+    def guests(self, queue: int, shape: Shape, taken: set[int]) -> list[int]:
+        """Rows of those that use what is kept for a job and leave when it needs it."""
+        mine = self._all - self.foreign(queue, shape)
+        own = [name for name in sorted(mine & self._bookings.keys()) if self._bookings[name].flexible]
+        own = [name for name in own if self._bookings[name].start <= self.snap.now]
+        own += [LARGE] if LARGE in mine and self.policy.backfill.large.lend else []
         rows = dict.fromkeys(row for name in own for row in self.others_on(name))
-        return [row for row in rows if row not in taken]
+        return [row for row in rows if row not in taken and may_yield(self.snap, row)]
 
     def _closed_to(self, row: int, end: int) -> Names:
         """The bookings in whose room a waiting job that would end at ``end`` may not run."""
         snap, may = self.snap, may_yield(self.snap, row)
         closed: set[BookingId] = set()
-        for name in self.foreign(int(snap.jobs.queue[row])):
+        for name in self.foreign(int(snap.jobs.queue[row]), self._shape(row)):
+            if name == LARGE:
+                rule = self.policy.backfill.large
+                if end > snap.now + rule.short and not (rule.lend and may):
+                    closed.add(name)
+                continue
             booking = self._bookings[name]
             early = snap.now < booking.drains and leaves_in_time(snap, row, booking)
             worth = booking.drains - snap.now >= self.policy.preemption.protect
@@ -222,7 +261,7 @@ class BookedRoom:
         where). ``refused`` are rows of jobs that found no room, in order."""
         snap = self.snap
         lending = any(snap.now < each.drains or each.flexible for each in self._bookings.values())
-        if not lending or not len(refused):
+        if not (lending or LARGE in self.columns) or not len(refused):
             return
         places = np.flatnonzero(self._fit_there()[snap.groups.shape[snap.jobs.group[refused]]])[:MOST_LOOKED]
         lasts = forecast.pending(snap.history, snap.jobs, refused[places]).p90
@@ -275,9 +314,9 @@ class BookedRoom:
 
     # -- reasons ----------------------------------------------------------------------------------------------------
 
-    def unless_booked(self, queue: int, shape: Shape) -> KeptForQueue | None:
-        """Why a job of a queue that found no room waits, when it would have found some but for bookings of others."""
-        foreign = self.foreign(queue)
+    def unless_kept(self, queue: int, shape: Shape) -> KeptForQueue | KeptForLarge | None:
+        """Why a job that found no room waits, when it would have found some but for what is kept for others."""
+        foreign = self.foreign(queue, shape)
         if not foreign:
             return None
         self.close(frozenset())
@@ -285,13 +324,31 @@ class BookedRoom:
         outcome = place(self.snap, self.trial, self.policy, shape)
         self.trial.rollback(mark)
         self.close()
-        if isinstance(outcome, Short):
-            return None
-        met = [self._bookings[name] for name in foreign if self.touches(name, outcome.placement)]
+        met = [] if isinstance(outcome, Short) else [name for name in foreign if self.touches(name, outcome.placement)]
         if not met:
             return None
-        first = min(met, key=lambda each: (each.start, each.id))
+        booked = [self._bookings[name] for name in met if name != LARGE]
+        if not booked:
+            return KeptForLarge(str(shape), self.policy.backfill.large.gpus)
+        first = min(booked, key=lambda each: (each.start, each.id))
         return KeptForQueue(str(shape), first.id, first.queue, first.start, first.end)
+
+
+def keeps(snap: Snapshot, policy: Policy) -> bool:
+    """Whether anything is kept from anybody."""
+    return bool(snap.bookings.table) or policy.backfill.large.gpus > 0
+
+
+def _for_large(snap: Snapshot, policy: Policy, booked: Mapping[BookingId, Columns]) -> dict[BookingId, Columns]:
+    """The nodes that are kept for large jobs, less those that are booked, as if they were a booking of that name."""
+    rule = policy.backfill.large
+    if not rule.gpus:
+        return {}
+    rows = snap.bookings.large(snap.nodes, rule)
+    rows = np.setdiff1d(rows, np.concatenate([np.zeros(0, np.int64), *(each.rows for each in booked.values())]))
+    counts = snap.nodes.gpu_count[rows]
+    device = np.arange(int(counts.sum())) - np.repeat(np.cumsum(counts) - counts, counts)
+    return {LARGE: Columns(np.repeat(rows, counts), device, rows, np.ones(len(rows), np.bool_))} if len(rows) else {}
 
 
 def may_yield(snap: Snapshot, row: int) -> bool:

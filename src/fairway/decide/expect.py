@@ -15,6 +15,7 @@ import numpy as np
 
 from fairway.decide import forecast, order
 from fairway.decide.admit import over_limit
+from fairway.decide.booked import BookedRoom, keeps
 from fairway.decide.gang import Fitted, place
 from fairway.decide.reserve import give_back, withhold
 from fairway.model.plan import Placement
@@ -120,6 +121,9 @@ class _Play:
                 self._take(row, hold.placement, 1)
                 self._agenda.append((end, row, hold.placement))
         heapq.heapify(self._agenda)
+        self._room = BookedRoom(snap, self._trial, policy) if keeps(snap, policy) else None
+        for booked in snap.bookings.table.values():
+            heapq.heappush(self._agenda, (booked.booking.end, -1, ()))
         self._kept = {jobs.row_of[job]: reserved for job, reserved in snap.reserved.items()}
         self._parts = {row: withhold(snap, self._trial, reserved) for row, reserved in self._kept.items()}
 
@@ -136,15 +140,17 @@ class _Play:
             now = self._agenda[0][0]
             while self._agenda and self._agenda[0][0] == now:
                 _, row, placement = heapq.heappop(self._agenda)
-                self._take(row, placement, -1)
+                if row >= 0:
+                    self._take(row, placement, -1)
         return began
 
     def _walk(self, now: int) -> list[int]:
         """Everybody in line, in order, into the room there is: rows of those that start."""
-        snap, jobs, started, refused = self._snap, self._snap.jobs, list[int](), set[int]()
+        snap, jobs, started, refused = self._snap, self._snap.jobs, list[int](), set[object]()
         for at, row in enumerate(self._line):
             group = snap.groups.group(int(jobs.group[row]))
             shape = int(snap.groups.shape[jobs.group[row]])
+            shape = shape if self._room is None else (shape, self._room.close_at(group.queue, group.shape, now))
             kept = self._parts.pop(row, None)
             if kept is not None:
                 give_back(self._trial, kept)

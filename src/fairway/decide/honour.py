@@ -7,14 +7,14 @@ import numpy as np
 
 from fairway.decide import book, preempt
 from fairway.decide.admit import over_limit
-from fairway.decide.booked import BookedRoom
+from fairway.decide.booked import LARGE, BookedRoom
 from fairway.decide.cycle import Cycle, keep_company, place_slowly, start, stop_and_hold, take
-from fairway.decide.explain import no_room
+from fairway.decide.explain import Unless, no_room
 from fairway.decide.gang import Fitted
 from fairway.decide.line import Line
 from fairway.decide.marks import SLOW
 from fairway.decide.victims import Victim
-from fairway.model.booking import BookedFor, Devices, KeptForQueue
+from fairway.model.booking import BookedFor, Devices, KeptForLarge, KeptForQueue, YieldsToLarge
 from fairway.model.ids import BookingId
 from fairway.model.phases import Cause
 from fairway.model.plan import Action, Book, Overbooked, Plan, Start, Stop
@@ -32,7 +32,8 @@ def keep_bookings(cycle: Cycle) -> None:
     everybody out who has no business there."""
     if cycle.booked is None:
         return
-    columns, looked = dict(cycle.booked.columns), list[BookingId]()
+    looked = list[BookingId]()
+    columns = {name: each for name, each in cycle.booked.columns.items() if name != LARGE}
     table = cycle.snap.bookings.table
     others: dict[BookingId, Devices] = {name: each.devices for name, each in table.items() if each.stands}
     for name, wanted in table.items():
@@ -105,11 +106,11 @@ def in_own_room(cycle: Cycle, group: Group, row: int) -> list[Action]:
     """Start a queued job that found no other room in what its queue has booked, or have guests leave it; nothing when
     neither helps. What is its own stays open for whatever is tried next, until it is closed."""
     room = cycle.booked
-    if room is None or not room.queues[group.queue]:
+    if room is None or not room.groups[cycle.snap.jobs.group[row]]:
         return []
-    room.open_for(group.queue)
+    room.open_for(group.queue, group.shape)
     found = place_slowly(cycle, group, row)
-    guests = [] if found else room.guests(group.queue, cycle.victims)
+    guests = [] if found else room.guests(group.queue, group.shape, cycle.victims)
     if not guests or over_limit(cycle.snap, cycle.trial, group.queue, group.shape.least_sums):
         return found
     losses = [preempt.lost_work(cycle.snap, cycle.policy, guest) for guest in guests]
@@ -123,6 +124,8 @@ def in_own_room(cycle: Cycle, group: Group, row: int) -> list[Action]:
     def reason(victim: Victim) -> StopReason:
         booking = room.taken_by(victim.row, group.queue)
         held, by = int(jobs.sums[victim.row, 2]), jobs.id_of(row)
+        if booking is None:
+            return YieldsToLarge(by, cycle.policy.backfill.large.gpus, victim.lost_ms, held)
         return BookedFor(booking.id, booking.queue, booking.start, victim.lost_ms, held, by)
 
     return stop_and_hold(cycle, row, leaving, reason)
@@ -148,27 +151,41 @@ def lent(cycle: Cycle, line: Line) -> Iterator[tuple[int, Fitted]]:
         yield at, fitted
 
 
+def unless(cycle: Cycle, otherwise: Unless) -> Unless:
+    """A better reason for a shape as ``otherwise`` has it, and the nodes that are kept for such jobs open to it."""
+    room = cycle.booked
+    if room is None:
+        return otherwise
+
+    def why(shape: Shape) -> Refusal | None:
+        room.close(room.others_than(shape))
+        return otherwise(shape)
+
+    return why
+
+
 def kept_out(cycle: Cycle, line: Line, told: set[int]) -> Iterator[tuple[int, Refusal]]:
     """(place in line, reason) of the first job of each group that bookings keep out, where that is news, and of those
     that they keep out no longer. ``told`` are groups that this decision tells another reason."""
     room, groups = cycle.booked, cycle.snap.groups
     if room is None:
         return
+    room.close()
     places = line.refused()
     rows, first = np.unique(line.groups[places], return_index=True)
-    known: dict[tuple[frozenset[BookingId], Shape], KeptForQueue | None] = {}
+    known: dict[tuple[frozenset[BookingId], Shape], Refusal | None] = {}
     turn = cycle.snap.now // 1000 % max(len(rows), 1)
     found: list[int] = np.roll(rows, -turn).tolist()
     for row, at in zip(found, np.roll(places[first], -turn).tolist(), strict=True):
         group = groups.group(row)
-        key = room.foreign(group.queue), group.shape
+        key = room.foreign(group.queue, group.shape), group.shape
         if key not in known:
             if len(known) >= MOST_EXPLAINED:
                 return
-            known[key] = room.unless_booked(group.queue, group.shape)
+            known[key] = room.unless_kept(group.queue, group.shape)
         why, before = known[key], groups.limit_reason[row]
         if why is not None and (why != before or row in told):
             yield at, why
-        elif why is None and isinstance(before, KeptForQueue) and row not in told:
+        elif why is None and isinstance(before, KeptForQueue | KeptForLarge) and row not in told:
             shape = groups.shapes.reason[int(groups.shape[row])]
             yield at, shape or no_room(cycle.snap, cycle.trial, group.shape)

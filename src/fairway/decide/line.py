@@ -200,9 +200,9 @@ class Line:
         """Ask the caller about every group that finds no room, not only about those that may take it from others."""
         self._urgent[:] = True
 
-    def ask_of(self, queues: Bools) -> None:
-        """Ask the caller about jobs of these queues (Q,) that find no room, too."""
-        self._urgent |= queues[self.snap.jobs.queue[self._rows]]
+    def ask_of(self, groups: Bools) -> None:
+        """Ask the caller about jobs of these groups (G,) that find no room, too."""
+        self._urgent |= groups[self._groups]
 
     def ask_no_more(self) -> None:
         """The caller can do nothing more for jobs that find no room and may not take it from others."""

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from fairway.decide import displace, honour, order, preempt, resize, rolling, tidy
 from fairway.decide.admit import over_own_limit
-from fairway.decide.booked import BookedRoom
+from fairway.decide.booked import BookedRoom, keeps
 from fairway.decide.cycle import Cycle, keep_company, place_slowly, start, stop_and_hold, take
 from fairway.decide.explain import refusals
 from fairway.decide.lending import meets_limit
@@ -37,7 +37,7 @@ def decide(snap: Snapshot, policy: Policy, disciplines: order.Disciplines = orde
     ):
         return NOTHING
     cycle = Cycle(snap, Trial(snap), policy, disciplines)
-    if snap.bookings:
+    if keeps(snap, policy):
         cycle.booked = BookedRoom(snap, cycle.trial, policy)
     for stage in STAGES:
         stage(cycle)
@@ -95,7 +95,7 @@ def place_in_order(cycle: Cycle) -> None:
     if not len(line):
         return
     if cycle.booked is not None:
-        line.ask_of(cycle.booked.queues)
+        line.ask_of(cycle.booked.groups)
     said: dict[int, list[Action]] = {}
     repack, back = Repack(line), Reclaim(cycle.snap, cycle.trial, cycle.policy, cycle.victims)
     cycle.shrinkable = cycle.policy.elastic.shrink and bool(resize.resizable(cycle.snap, cycle.victims))
@@ -135,7 +135,7 @@ def place_in_order(cycle: Cycle) -> None:
     for at, fitted in honour.lent(cycle, line):
         said[at] = [start(cycle, int(line.rows[at]), fitted.placement, fitted.reason)]
     room.open()
-    told = list(refusals(cycle.snap, cycle.trial, line, room.unless_kept)) if line.refuses else []
+    told = list(refusals(cycle.snap, cycle.trial, line, honour.unless(cycle, room.unless_kept))) if line.refuses else []
     for at, refusal in (*told, *honour.kept_out(cycle, line, {int(line.groups[at]) for at, _ in told})):
         said.setdefault(at, []).append(Unplaced(cycle.snap.jobs.id_of(int(line.rows[at])), refusal))
     for at in sorted(said):

@@ -103,6 +103,33 @@ class KeptForQueue:
 
 
 @dataclass(frozen=True, slots=True)
+class KeptForLarge:
+    """Would fit, but on nodes that are kept for jobs of at least ``gpus`` GPUs, and may run there for too long."""
+
+    tier: ClassVar = "waiting"
+    need: str
+    gpus: int
+
+    def __str__(self) -> str:
+        return f"kept for jobs of {self.gpus} GPUs and more: needs {self.need}, and may run too long for that"
+
+
+@dataclass(frozen=True, slots=True)
+class YieldsToLarge:
+    """Stopped because it ran on nodes that are kept for large jobs, and ``by`` is one and needs them."""
+
+    by: str
+    gpus: int
+    lost_ms: int
+    gpu_milli: int
+
+    def __str__(self) -> str:
+        held = f" x {self.gpu_milli / WHOLE:g} GPU" if self.gpu_milli else ""
+        kept = f"its nodes are kept for jobs of {self.gpus} GPUs and more"
+        return f"{self.by} needs room, and {kept}; loses {format_duration(self.lost_ms)}{held}"
+
+
+@dataclass(frozen=True, slots=True)
 class BookedFor:
     """Stopped because a queue has booked the room: what it loses. ``by`` is the job that needs it, where it is not the
     start of the booking that does."""

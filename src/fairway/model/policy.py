@@ -107,13 +107,36 @@ class Fairness:
 
 
 @dataclass(frozen=True, slots=True)
+class Large:
+    """Nodes that are kept for large jobs, those that ask for at least ``gpus`` GPUs in all; 0: none are.
+
+    They are ``share`` of the nodes with GPUs, of those with ``label`` (``key=value``, or ``key`` for any) where one is
+    named: the largest, side by side. Smaller jobs run there if they are expected to end within ``short``; and with
+    ``lend`` those that may be asked to yield, until a large job needs the room.
+    """
+
+    gpus: int = 0
+    share: float = 0.25
+    label: str = ""
+    short: Duration = Duration(30 * MINUTE)
+    lend: bool = True
+
+    def __post_init__(self) -> None:
+        within(self, "policy.backfill.large", "gpus", 0, 10_000_000)
+        within(self, "policy.backfill.large", "share", 0, 1)
+        within(self, "policy.backfill.large", "short", 0, LONGEST)
+
+
+@dataclass(frozen=True, slots=True)
 class Backfill:
     """Room that is kept for jobs that wait while others pass them. ``mode``: ``none`` keeps nothing, ``easy`` for the
-    first such job, ``conservative`` for the first ``depth``. ``after``: how long a job has waited by then."""
+    first such job, ``conservative`` for the first ``depth``. ``after``: how long a job has waited by then. ``large``:
+    nodes that are kept for large jobs."""
 
     mode: Literal["none", "easy", "conservative"] = "easy"
     after: Duration = Duration(10 * MINUTE)
     depth: int = 8
+    large: Large = Large()
 
     def __post_init__(self) -> None:
         within(self, "policy.backfill", "after", 0, LONGEST)

@@ -7,7 +7,7 @@ A pending job has one current reason, in tiers: ``Invalid``, ``NeverFits``, ``Ov
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from fairway.model.booking import BookedFor, KeptForQueue
+from fairway.model.booking import BookedFor, KeptForLarge, KeptForQueue, YieldsToLarge
 from fairway.model.ids import JobId, NodeId, QueueId
 from fairway.model.job import Priority
 from fairway.model.limits import KeptBack, OverLimit, OverRolling
@@ -248,6 +248,7 @@ Refusal = (
     | AwaitingReservation
     | KeptFree
     | KeptForQueue
+    | KeptForLarge
 )
 """Why a job is not running."""
 
@@ -389,5 +390,7 @@ class Asked:
         return f"asked by {self.by}" if self.by else "asked for"
 
 
-StopReason = PreemptedBy | Outranked | ReclaimedBy | Migrated | Grown | Shrunk | RanTooLong | Asked | BookedFor
+StopReason = (
+    PreemptedBy | Outranked | ReclaimedBy | Migrated | Grown | Shrunk | RanTooLong | Asked | BookedFor | YieldsToLarge
+)
 """Why an attempt is told to stop."""

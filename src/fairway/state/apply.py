@@ -15,6 +15,7 @@ from fairway.model.ids import AttemptId, BookingId, ExecutorId, JobId, QueueId, 
 from fairway.model.phases import Cause, JobPhase, Reach
 from fairway.model.plan import Hold, Release, Reserve, Review, Start, Stop, Tidy, Unplaced, Unreserve
 from fairway.model.reasons import Asked, Migrated, OverRolling, PreemptedBy, WaitingUntil, Yielding
+from fairway.model.resources import WHOLE
 from fairway.model.time import NEVER, Instant
 from fairway.state import bookings, keep, lifecycle
 from fairway.state.cluster import ClusterState, Decision
@@ -36,6 +37,8 @@ def apply(state: ClusterState, facts: f.Facts) -> None:
     if state.settled:
         settle(state)
     _pass_time(state)  # last: nothing is due when the next decision is made, so a ruling blocks only what was tried
+    if state.groups.large_from:
+        bookings.note_large(state)
     if state.roomier:
         state.groups.wake_for_room(state.nodes, state.queues, state.roomier)
         state.lighter.update(state.queues.reviewed)
@@ -102,6 +105,7 @@ def _policy_set(state: ClusterState, fact: f.PolicySet) -> None:
         state.policy = fact.policy
         foresee(state)
         state.queues.set_half_life(fact.policy.fairness.half_life, state.now)
+        state.groups.large_from = fact.policy.backfill.large.gpus * WHOLE
         state.roomier.update(dict.fromkeys(state.nodes.rows()))
         state.lighter.update(state.queues.rows())
 

@@ -6,6 +6,7 @@ and when it may have stood idle for too long.
 """
 
 from dataclasses import dataclass, field
+from math import ceil
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -14,8 +15,10 @@ from fairway.model.booking import Booking, BookingShort, Devices
 from fairway.model.facts import BookingRemoved, BookingSet
 from fairway.model.ids import BookingId, JobId, NodeId
 from fairway.model.plan import Book, Overbooked
+from fairway.model.policy import Large
 from fairway.model.queue import Queue
 from fairway.model.time import MINUTE, Instant, later
+from fairway.model.where import Level, Selector, Where
 from fairway.state.columns import Bools, Ints
 from fairway.state.tables import NodeTable, QueueTable
 
@@ -84,6 +87,9 @@ class Bookings:
     version: int = 0
     """How often something here has changed that views or columns show."""
     _columns: tuple[tuple[int, int], dict[BookingId, Columns]] | None = None
+    _large: tuple[tuple[Large, int, int], Ints] | None = None
+    seen_large: Ints | None = None
+    """Derived: the nodes that were kept for large jobs when everybody had last been woken for it."""
 
     def __bool__(self) -> bool:
         return bool(self.table)
@@ -107,6 +113,16 @@ class Bookings:
             for each in self.table.values()
         )
 
+    def large(self, nodes: NodeTable, rule: Large) -> Ints:
+        """Rows of the nodes that are kept for large jobs, less those that are booked; chosen again only when a node or
+        a booking has changed."""
+        key = (rule, self.version, nodes.version)
+        if self._large is None or self._large[0] != key:
+            rows = _kept_for_large(nodes, rule)
+            booked = [each.rows for each in self.columns(nodes).values()]
+            self._large = key, np.setdiff1d(rows, np.concatenate(booked)) if booked else rows
+        return self._large[1]
+
     def columns(self, nodes: NodeTable) -> dict[BookingId, Columns]:
         """What stands, as columns; compiled again only when a booking or a node has changed."""
         key = (self.version, nodes.version)
@@ -114,6 +130,20 @@ class Bookings:
             standing = (each for each in self.table.values() if each.stands)
             self._columns = key, {each.booking.id: compiled(each.booking, each.devices, nodes) for each in standing}
         return self._columns[1]
+
+
+def _kept_for_large(nodes: NodeTable, rule: Large) -> Ints:
+    """The largest of the nodes that answer, those of a rack together; of equals the first."""
+    height = nodes.height
+    able = nodes.gpu_count[:height] > 0
+    if rule.label:
+        key, _, value = rule.label.partition("=")
+        where = Where(labels=(Selector(key, (value,) if value else ()),), tolerates=("*",), spot=True)
+        able = able & nodes.places.allowed(where, height)
+    rows = np.flatnonzero(able)
+    rack = nodes.places.domains(Level.RACK, height)[rows]
+    order = np.lexsort((rows, rack, -nodes.gpu_count[rows]))
+    return np.sort(rows[order][: ceil(rule.share * len(rows))])
 
 
 def compiled(booking: Booking, devices: Devices, nodes: NodeTable) -> Columns:
@@ -291,6 +321,16 @@ def load_bookings(state: "ClusterState", records: tuple[BookingRecord, ...]) -> 
         state.set_timer(each.next_at, "booking", JobId(each.booking.id), 0)
     state.bookings.version += 1
     _note_hosts(state)
+    if state.groups.large_from:
+        note_large(state)
+
+
+def note_large(state: "ClusterState") -> None:
+    """Nodes are kept for large jobs no longer, as others came: whoever was refused may find room there."""
+    rows = state.bookings.large(state.nodes, state.policy.backfill.large)
+    before, state.bookings.seen_large = state.bookings.seen_large, rows
+    if before is not None and before is not rows:
+        state.roomier.update(dict.fromkeys(np.setdiff1d(before, rows).tolist()))
 
 
 def clashes(state: "ClusterState") -> list[str]:

@@ -12,6 +12,7 @@ from fairway.model.ids import ExecutorId, JobId, PoolId, ServiceId
 from fairway.model.job import PriorityClass
 from fairway.model.phases import Cause, JobPhase
 from fairway.model.reasons import ArrayFull, WaitingUntil
+from fairway.model.resources import WHOLE
 from fairway.model.time import NEVER, Instant
 from fairway.state.bookings import load_bookings
 from fairway.state.cluster import ArrayCount, ClusterState
@@ -133,6 +134,7 @@ def load(data: bytes) -> ClusterState:
     state = ClusterState()
     state.now, state.epoch, state.ordinal = saved.now, saved.epoch, saved.ordinal
     state.policy, state.queues.half_life = saved.policy, saved.policy.fairness.half_life
+    state.groups.large_from = saved.policy.backfill.large.gpus * WHOLE
     for record in saved.queues:
         row = state.put_queue(record.spec)
         state.queues.spent[row], state.queues.review_at[row] = record.spent, record.review_at

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fairway.model.booking import KeptForQueue
+from fairway.model.booking import KeptForLarge, KeptForQueue
 from fairway.model.job import Job, PriorityClass
 from fairway.model.reasons import KeptBack, OverLimit, OverRolling, Refusal
 from fairway.model.resources import FLAT, Request
@@ -222,6 +222,8 @@ class GroupTable:
         """Derived: that is what others keep for themselves. Whatever becomes free anywhere may let it in."""
         self.pending: Ints = np.zeros(16, np.int64)
         """Derived: jobs in line."""
+        self.large_from = 0
+        """Derived: the milli-GPUs from which on nodes are kept for a job; 0 where the policy keeps none."""
         self.ready = 0
         """Derived: jobs in line of groups that are not blocked."""
         self.refused = 0
@@ -271,7 +273,7 @@ class GroupTable:
         """Keep why a group was refused: for itself when a limit or booking did it, else for everybody of its shape."""
         self.kept_back[row] = isinstance(reason, KeptBack)
         own = self.limited[row] = self.kept_back[row] or isinstance(reason, OverLimit | OverRolling)
-        own |= isinstance(reason, KeptForQueue)
+        own |= isinstance(reason, KeptForQueue | KeptForLarge)
         self.limit_reason[row] = reason if own else None
         if not own:
             self.shapes.reason[self.keys[row][0]] = reason
@@ -322,10 +324,15 @@ class GroupTable:
 
     def takes(self, queues: QueueTable, groups: Ints | slice | None = None) -> Bools:
         """Which of some groups, or of all, may take room from others: by preemption, because a quota covers them, or
-        because they have booked it."""
+        because it is kept for them."""
         some = slice(self.height) if groups is None else groups
         queue = self.queue[some]
-        return self.preempts[some] | (queues.guard[queue] >= 0) | queues.hosts[queue]
+        takes = self.preempts[some] | (queues.guard[queue] >= 0) | queues.hosts[queue]
+        return takes | self.large(some) if self.large_from else takes
+
+    def large(self, some: Ints | slice) -> Bools:
+        """Which of some groups ask for as much as nodes are kept for."""
+        return self.shapes.sums[self.shape[some], 2] >= self.large_from
 
     def wake_for_quotas(self, queues: QueueTable) -> None:
         """Unblock every group that may take room from others, or that others keep room from."""

@@ -247,6 +247,8 @@ def _learn(state: ClusterState, row: int, cause: Cause, started: Instant, ended:
             state.roomier.update(dict.fromkeys(state.nodes.row_of[task.node] for task in kept.placement))
         for booked in state.bookings.columns(state.nodes).values() if state.bookings else ():
             state.roomier.update(dict.fromkeys(booked.rows.tolist()))
+        if state.groups.large_from:
+            state.roomier.update(dict.fromkeys(state.bookings.large(state.nodes, state.policy.backfill.large).tolist()))
         jobs.ran[row] = 0
     else:
         kept = min(max(started, int(jobs.checkpoint_at[row])), ended)

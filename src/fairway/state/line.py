@@ -93,7 +93,8 @@ def _enqueue(state: ClusterState, row: int) -> None:
     if not jobs.in_line[row] and jobs.hold[row] is None:  # one that is being resized has its room already
         jobs.in_line[row] = True
         state.groups.count(int(jobs.group[row]), 1)
-    if state.reserved or state.bookings:  # it may be short enough for room that is kept, where its equals are not
+    if state.reserved or state.bookings or state.groups.large_from:
+        # It may be short enough for room that is kept, where its equals are not.
         state.groups.wake_one(int(jobs.group[row]))
     queue = int(jobs.queue[row])
     if (state.queues.spec[queue].discipline or state.policy.order.discipline) in TAKE_TURNS:
