@@ -111,7 +111,7 @@ def test_goodput_of_sizes_that_were_measured_is_what_it_is(compute: bool) -> Non
 def test_what_was_not_tried_is_tried_step_by_step() -> None:
     it = running(2, 8)
     report(it, 512)
-    kept, fast = curves.useful(snapshot(it.state), POLICY, 0, list(range(1, 9)), 2)
+    kept, fast = curves.useful(snapshot(it.state), POLICY, 0, list(range(1, 9)), 2, settled=True)
     assert kept[-1] == 4, "twice what has been measured"
     assert (np.diff(fast) > 0).all()
 
@@ -121,12 +121,13 @@ def test_sizes_that_only_cost_are_left_out_and_the_present_one_stays() -> None:
     report(it, 8)
     resume(it, 8)
     report(it, 8)  # small steps over two nodes: slower than alone
-    kept, fast = curves.useful(snapshot(it.state), POLICY, 0, list(range(1, 9)), 8)
+    kept, fast = curves.useful(snapshot(it.state), POLICY, 0, list(range(1, 9)), 8, settled=False)
     assert 8 in kept
     assert fast[kept.index(8)] == fast.max()
     assert (np.diff(fast) >= 0).all()
     others = [its for size, its in zip(kept, fast.tolist(), strict=True) if size != 8]
     assert others == sorted(set(others))
+    assert 8 not in curves.useful(snapshot(it.state), POLICY, 0, list(range(1, 9)), 8, settled=True)[0]
 
 
 @given(
@@ -146,9 +147,13 @@ def test_the_batch_that_is_told_is_within_the_limits(
         assert limits.first <= told.total <= limits.most
         assert limits.local_least <= told.local <= limits.local_most
         assert told.total == told.local * told.accumulate * workers
-    elif limits.local_least == 1 and limits.first >= workers:
-        # Only where no even division of any size between the first and the last is within what one worker takes.
-        assert limits.most // workers * workers < limits.first
+    else:
+        totals = (
+            local * times * workers
+            for local in range(limits.local_least, limits.local_most + 1)
+            for times in range(1, limits.most // (local * workers) + 1)
+        )
+        assert not any(limits.first <= total <= limits.most for total in totals)
 
 
 def test_noisier_gradients_mean_larger_batches() -> None:

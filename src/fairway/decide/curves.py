@@ -16,18 +16,22 @@ from typing import Final, Literal
 
 import numpy as np
 
-from fairway.decide.goodput import Limits, Noise, Pace, candidates, tune
+from fairway.decide.goodput import Limits, Noise, Pace, tune
 from fairway.decide.goodput_fit import Measured, fitted
 from fairway.model.elastic import Batch
 from fairway.model.job import Job
 from fairway.model.plan import Placement
 from fairway.model.policy import Policy
-from fairway.state.columns import Floats, Ints
+from fairway.state.columns import Floats
 from fairway.state.measured import Measurements, Run
 from fairway.state.snapshot import Snapshot
 
 Source = Literal["goodput", "measured", "declared", "assumed"]
 
+CLEARLY: Final = 0.1
+"""By this part must a larger size be faster, where measurements foretell it, to be grown to."""
+MOST_DIVISIONS: Final = 64
+"""Ways to divide a batch that are tried where its limits are tight."""
 GRAIN: Final = 50
 """Measured numbers are taken to one part in so many: what differs by less is fitted, and tuned, once."""
 
@@ -60,14 +64,22 @@ def speeds(snap: Snapshot, policy: Policy, row: int, sizes: Sequence[int]) -> Fl
     return (np.array(sizes, np.float64) / job.tasks) ** power
 
 
-def useful(snap: Snapshot, policy: Policy, row: int, sizes: Sequence[int], held: int) -> tuple[list[int], Floats]:
-    """The sizes worth having, ascending, and how fast the job is on them: more must be faster. The one it has is kept,
-    as fast as the best below it, so that it is never grown to."""
+def useful(
+    snap: Snapshot, policy: Policy, row: int, sizes: Sequence[int], held: int, *, settled: bool
+) -> tuple[list[int], Floats]:
+    """The sizes worth having, ascending, and how fast the job is on them: more must be faster.
+
+    What is foretold by goodput must be faster by ``CLEARLY``. The size that the job has is left out only when it is as
+    clearly slower than a smaller one and has been held for long enough (``settled``); else it is kept, as fast as the
+    best below it. So what is barely worth having, or barely not, is neither grown to nor given up.
+    """
     speed = speeds(snap, policy, row, sizes)
-    reach = max(2 * _tried(snap, row), held) if source(snap.measured, snap.jobs.job(row)) == "goodput" else max(sizes)
+    learned = source(snap.measured, snap.jobs.job(row)) == "goodput"
+    reach = max(2 * _tried(snap, row), held) if learned else max(sizes)
     kept, fast, best = list[int](), list[float](), 0.0
     for size, its in zip(sizes, speed.tolist(), strict=True):
-        if size == held or (its > best and size <= reach):
+        stays = size == held and (its * (1 + CLEARLY) > best or not (learned and settled))
+        if stays or (size <= reach and its > best * (1 + CLEARLY * learned)):
             best = max(best, its)
             kept.append(size)
             fast.append(best)
@@ -173,13 +185,13 @@ def _best(runs: tuple[Run, ...], noise: float, limits: Limits, nodes: int, worke
 
 @lru_cache(maxsize=4096)
 def _first(limits: Limits, workers: int) -> Batch | None:
-    """The smallest batch on so many workers that its limits allow."""
-    local, accumulated, allowed = candidates(limits, (workers,))
-    total: Ints = np.where(allowed, local * (accumulated + 1) * workers, np.iinfo(np.int64).max)[:, 0]
-    at = int(total.argmin())
-    if not allowed[at, 0]:
-        return None
-    return Batch(int(total[at]), int(local[at, 0]), int(accumulated[at, 0]) + 1)
+    """The batch that it was written for, or just more, with as little accumulation as its limits allow."""
+    once = max(-(-limits.first // (workers * limits.local_most)), 1)
+    for accumulate in range(once, once + MOST_DIVISIONS):
+        local = max(-(-limits.first // (workers * accumulate)), limits.local_least)
+        if local <= limits.local_most and local * accumulate * workers <= limits.most:
+            return Batch(local * accumulate * workers, local, accumulate)
+    return None
 
 
 # -- what was declared ------------------------------------------------------------------------------------------------

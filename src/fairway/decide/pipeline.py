@@ -19,7 +19,7 @@ from fairway.decide.repack import Repack
 from fairway.decide.reserve import Room
 from fairway.model.ids import AttemptId
 from fairway.model.phases import Cause, JobPhase
-from fairway.model.plan import Action, Hold, Placement, Plan, Release, Review, Stop, Tidy, Unplaced
+from fairway.model.plan import Action, Hold, Look, Placement, Plan, Release, Review, Stop, Tidy, Unplaced
 from fairway.model.policy import Policy
 from fairway.model.reasons import Outranked, Placed, PreemptedBy, RanTooLong, ReclaimedBy, StopReason
 from fairway.state.groups import Group
@@ -31,10 +31,8 @@ NOTHING = Plan()
 
 def decide(snap: Snapshot, policy: Policy, disciplines: order.Disciplines = order.TABLE) -> Plan:
     """What to do now. Pure: the same snapshot and policy give the same plan, in every process."""
-    groups = snap.groups
-    if not (
-        groups.ready or snap.held or snap.overdue or snap.tidy_due or groups.shapes.any_elastic or snap.bookings.due
-    ):
+    groups, look = snap.groups, snap.look_due and policy.elastic.grow
+    if not (groups.ready or snap.held or snap.overdue or snap.tidy_due or look or snap.bookings.due):
         return NOTHING
     cycle = Cycle(snap, Trial(snap), policy, disciplines)
     if keeps(snap, policy):
@@ -195,13 +193,14 @@ def move_work(cycle: Cycle) -> None:
 
 def grow(cycle: Cycle) -> None:
     """Elastic jobs get what nobody waits for, and what their deadlines need."""
-    if not cycle.policy.elastic.grow or not cycle.snap.groups.shapes.any_elastic:
+    if not cycle.policy.elastic.grow or not cycle.snap.look_due:
         return
     groups, leaving = cycle.snap.groups, len(cycle.settled() - cycle.victims - set(cycle.snap.held))
     waiting = int(groups.pending[: groups.height][~groups.limited[: groups.height]].sum())
     idle = waiting <= leaving
     for one in resize.grow(cycle.snap, cycle.trial, cycle.policy, cycle.victims, idle=idle):
         cycle.actions += _resize(cycle, one)
+    cycle.actions.append(Look(resize.again(cycle.snap, cycle.policy, cycle.victims)))
 
 
 STAGES: tuple[Callable[[Cycle], None], ...] = (

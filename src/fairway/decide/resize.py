@@ -21,7 +21,7 @@ from fairway.model.phases import JobPhase
 from fairway.model.plan import Placement, TaskPlacement
 from fairway.model.policy import Policy
 from fairway.model.reasons import Grown, Shrunk
-from fairway.model.time import MINUTE
+from fairway.model.time import MINUTE, Instant, later
 from fairway.state.columns import Bools, Ints
 from fairway.state.groups import Group
 from fairway.state.jobs import PHASE_CODE, placed_sums
@@ -46,17 +46,28 @@ class Resize:
 
 def resizable(snap: Snapshot, leaving: set[int]) -> list[int]:
     """Rows of live jobs that may be resized, but for those that are stopping or in ``leaving``."""
-    shapes, jobs, height = snap.groups.shapes, snap.jobs, snap.jobs.height
-    if not shapes.any_elastic:
-        return []
-    flexible = shapes.elastic[snap.groups.shape[jobs.group[:height]]]
-    rows = np.flatnonzero(flexible & np.isin(jobs.phase[:height], _MAY_SHRINK))
-    return [row for row in rows.tolist() if row not in leaving and jobs.hold[row] is None and _keeps(snap, row)]
+    jobs = snap.jobs
+    return [
+        row for row in snap.flexible if row not in leaving and jobs.hold[row] is None and jobs.phase[row] in _MAY_SHRINK
+    ]
 
 
-def _keeps(snap: Snapshot, row: int) -> bool:
-    job = snap.jobs.job(row)
-    return job.checkpoints and job.service is None
+def again(snap: Snapshot, policy: Policy, leaving: set[int]) -> Instant:
+    """When to look at the next time, though nothing happens: after ``elastic.every``, or when the first job has been
+    left alone for long enough; 0 where no job could change: those that change now are looked at when they start."""
+    jobs = snap.jobs
+    rows = [row for row in resizable(snap, leaving) if _could_change(snap, row)]
+    if not rows:
+        return Instant(0)
+    settled = min(int(jobs.started_at[row]) or snap.now for row in rows) + policy.elastic.settle
+    return Instant(max(later(snap.now, policy.elastic.every), settled))
+
+
+def _could_change(snap: Snapshot, row: int) -> bool:
+    """Whether a live job has fewer workers than it might, or more than it may turn out to have use for."""
+    job, held = snap.jobs.job(row), len(snap.jobs.placement[row])
+    least, most = job.roles[0].least, job.tasks
+    return held < most or (held > least and curves.source(snap.measured, job) == "goodput")
 
 
 def workers(snap: Snapshot, policy: Policy, rows: Sequence[int]) -> tuple[Workers, Ints]:
@@ -64,18 +75,23 @@ def workers(snap: Snapshot, policy: Policy, rows: Sequence[int]) -> tuple[Worker
     without GPUs; also (R,) how many of those a worker takes."""
     jobs, at, wants = snap.jobs, np.array(rows, np.int64), policy.elastic
     held = np.array([len(jobs.placement[row]) for row in rows], np.int64)
-    found = [curves.useful(snap, policy, row, _sizes(snap, row), len(jobs.placement[row])) for row in rows]
+    began = np.where(jobs.started_at[at] > 0, jobs.started_at[at], snap.now)
+    fixed = snap.now - began < wants.settle
+    found = [
+        curves.useful(snap, policy, row, _sizes(snap, row), len(jobs.placement[row]), settled=not bool(new))
+        for row, new in zip(rows, fixed, strict=True)
+    ]
     steps = np.array([len(some) for some, _ in found], np.int64)
     sizes, speed = np.zeros((len(rows), int(steps.max())), np.int64), np.ones((len(rows), int(steps.max())))
     for index, (some, fast) in enumerate(found):
         sizes[index, : len(some)], speed[index, : len(some)] = some, fast
-    now = speed[np.arange(len(rows)), (sizes == held[:, None]).argmax(axis=1)]
+    last = ((sizes > 0) & (sizes <= held[:, None])).sum(axis=1) - 1  # what it has, or would do as well with
+    now = speed[np.arange(len(rows)), last]
     span = forecast.running(snap.history, jobs, at, snap.now)
     known = span.known & (jobs.deadline[at] < NO_LIMIT)
     gpus: Ints = jobs.sums[at, 2]
     cores: Ints = jobs.sums[at, 0] * (gpus == 0)
     unit: Ints = (gpus + cores) // np.maximum(held, 1)
-    began = np.where(jobs.started_at[at] > 0, jobs.started_at[at], snap.now)
     return Workers(
         sizes * unit[:, None],
         speed,
@@ -84,7 +100,7 @@ def workers(snap: Snapshot, policy: Policy, rows: Sequence[int]) -> tuple[Worker
         np.where(known, jobs.deadline[at] - snap.now, np.inf),
         held * unit,
         np.full(len(rows), float(wants.restart)),
-        snap.now - began < wants.settle,
+        fixed,
     ), unit
 
 

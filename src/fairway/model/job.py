@@ -152,6 +152,11 @@ class Job:
         return self.roles[0].least, self.roles[0].count
 
     @property
+    def resizable(self) -> bool:
+        """Whether it may change its number of workers while it runs: it goes on from its checkpoint."""
+        return self.checkpoints and self.service is None and self.sizes is not None
+
+    @property
     def gang(self) -> bool:
         """True when several tasks must start together."""
         return self.tasks > 1

@@ -152,6 +152,14 @@ class Tidy:
 
 
 @dataclass(frozen=True, slots=True)
+class Look:
+    """Running jobs that could go on otherwise have been looked at, nobody waiting: look again at ``at``, or when room
+    becomes free before; 0 for the latter only."""
+
+    at: Instant
+
+
+@dataclass(frozen=True, slots=True)
 class Review:
     """Compare the running jobs of a queue with those that wait in it again: at ``at``, and whenever room becomes free.
 
@@ -161,7 +169,7 @@ class Review:
     at: Instant
 
 
-OneAction = Start | Stop | Hold | Release | Reserve | Unreserve | Unplaced | Review | Tidy | Book | Overbooked
+OneAction = Start | Stop | Hold | Release | Reserve | Unreserve | Unplaced | Review | Tidy | Book | Overbooked | Look
 Action = OneAction | Starts
 
 

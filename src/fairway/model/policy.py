@@ -205,7 +205,8 @@ class Elastic:
     """When jobs that may shrink and keep checkpoints change their number of workers. Times are milliseconds.
 
     Changing it costs ``restart``. A job grows into idle capacity where that saves ``margin`` times as much and its last
-    start is ``settle`` ago. A job on n of its full set of N workers is expected to run at (n / N) ^ ``scaling``.
+    start is ``settle`` ago. A job on n of its full set of N workers is expected to run at (n / N) ^ ``scaling``. It is
+    looked whether one should change whenever room becomes free, and after ``every``, while there is one that could.
     """
 
     grow: bool = True
@@ -214,12 +215,14 @@ class Elastic:
     margin: float = 3.0
     settle: Duration = Duration(10 * MINUTE)
     scaling: float = 0.9
+    every: Duration = Duration(5 * MINUTE)
 
     def __post_init__(self) -> None:
         within(self, "policy.elastic", "restart", 0, LONGEST)
         within(self, "policy.elastic", "margin", 1, 1_000_000)
         within(self, "policy.elastic", "settle", 0, LONGEST)
         within(self, "policy.elastic", "scaling", 0.01, 1)
+        within(self, "policy.elastic", "every", SECOND, LONGEST)
 
 
 @dataclass(frozen=True, slots=True)

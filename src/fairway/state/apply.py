@@ -13,17 +13,16 @@ import numpy as np
 from fairway.model import facts as f
 from fairway.model.ids import AttemptId, BookingId, ExecutorId, JobId, QueueId, ServiceId
 from fairway.model.phases import Cause, JobPhase, Reach
-from fairway.model.plan import Hold, Release, Reserve, Review, Start, Stop, Tidy, Unplaced, Unreserve
+from fairway.model.plan import Hold, Look, Release, Reserve, Review, Start, Stop, Tidy, Unplaced, Unreserve
 from fairway.model.reasons import Asked, Migrated, OverRolling, PreemptedBy, WaitingUntil, Yielding
 from fairway.model.resources import WHOLE
 from fairway.model.time import NEVER, Instant
 from fairway.state import bookings, keep, lifecycle
 from fairway.state.cluster import ClusterState, Decision
-from fairway.state.exposure import expose, foresee, review, tidy, watch
+from fairway.state.exposure import expose, foresee, hear, look, review, tidy, watch
 from fairway.state.history import pace
 from fairway.state.jobs import home_of, placed_sums, task_need
 from fairway.state.line import advance, leave_line, set_phase
-from fairway.state.measured import measured
 from fairway.state.reservations import break_reservations, drop_reservation, keep_room
 from fairway.state.services import remove_service, set_service
 from fairway.state.settle import settle
@@ -40,6 +39,7 @@ def apply(state: ClusterState, facts: f.Facts) -> None:
     if state.groups.large_from:
         bookings.note_large(state)
     if state.roomier:
+        state.look_due = state.look_due or bool(state.flexible)
         state.groups.wake_for_room(state.nodes, state.queues, state.roomier)
         state.lighter.update(state.queues.reviewed)
         state.roomier.clear()
@@ -69,6 +69,8 @@ def _pass_time(state: ClusterState) -> None:
             state.tidy_due, state.tidy_at = True, Instant(0)
         elif kind == "booking":
             bookings.come_to(state, BookingId(job))
+        elif kind == "look":
+            state.look_due, state.look_at = True, Instant(0)
         else:
             state.overdue[JobId(job)] = None
 
@@ -158,6 +160,7 @@ def _attempt_started(state: ClusterState, fact: f.AttemptStarted) -> None:
     jobs.started_at[row], jobs.started_seq[row] = at, fact.seq
     jobs.first_started[row] = jobs.first_started.item(row) or at
     state.news.jobs[fact.attempt.job] = None
+    state.look_due = state.look_due or fact.attempt.job in state.flexible
     if jobs.phase_of(row) is JobPhase.STARTING:
         set_phase(state, row, JobPhase.RUNNING)
         state.unmet.pop(fact.attempt.job, None)
@@ -296,6 +299,8 @@ def _start(state: ClusterState, action: Start) -> None:
     jobs.sums[row] = placed_sums(job, action.placement)
     jobs.home[row] = home_of(action.placement, state.nodes.row_of)
     jobs.pace[row] = pace(job, action.placement, state.nodes)
+    if job.resizable:
+        state.flexible[job_id] = None
     if action.batch is not None or job_id in state.measured:
         state.measured.tell(job_id, action.batch)
     state.charge(jobs.queue.item(row), jobs.sums[row])
@@ -368,7 +373,7 @@ _APPLY: dict[type, Callable[[ClusterState, Any], None]] = {
     f.AttemptStarted: _attempt_started,
     f.AttemptEnded: _attempt_ended,
     f.Progressed: _progressed,
-    f.Measured: measured,
+    f.Measured: hear,
     f.Inventory: _inventory,
     f.Ruled: _ruled,
     f.EpochBegan: _epoch_began,
@@ -386,4 +391,5 @@ _RULE: dict[type, Callable[[ClusterState, Any], None]] = {
     Review: review,
     Tidy: tidy,
     **bookings.RULES,
+    Look: look,
 }

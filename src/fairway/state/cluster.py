@@ -172,13 +172,15 @@ class ClusterState:
         """Jobs in line that room is kept for from a time on, in the order in which that was decided."""
         self.bookings = Bookings()
         """What queues have booked for a time."""
-        self.preempted = Window()
-        """Jobs told to stop for others."""
-        self.moved = Window()
-        """Jobs told to go on elsewhere so that others fit."""
+        self.preempted, self.moved = Window(), Window()
+        """Jobs told to stop for others, and those told to go on elsewhere."""
         self.tidy_at = Instant(0)
         """When to look whether work could move so that others fit; 0 for not before somebody needs it."""
-        self.tidy_due = False
+        self.flexible: dict[JobId, None] = {}
+        """Derived: jobs with a live attempt that could go on with another number of workers."""
+        self.look_at = Instant(0)
+        """When to look whether they should, though nothing happens; 0 for not before something does."""
+        self.tidy_due = self.look_due = False
         """It is time to look."""
         self.exposed_at = Instant(0)
         """When those who wait for victims are tried again, though nothing happens; 0 for never."""
@@ -232,8 +234,8 @@ class ClusterState:
             return bool(self.queues.review_at[self.queues.row_of[QueueId(job)]] == at)
         if kind == "exposed":
             return at == self.exposed_at
-        if kind == "tidy":
-            return at == self.tidy_at
+        if kind in ("tidy", "look"):
+            return at == (self.tidy_at if kind == "tidy" else self.look_at)
         if kind == "booking":
             return self.bookings.expects(BookingId(job), at)
         row = self.jobs.row_of.get(JobId(job))

@@ -93,6 +93,8 @@ def _record(state: ClusterState) -> Dump:
         moved=tuple(state.moved.minutes.items()),
         tidy_at=state.tidy_at,
         tidy_due=state.tidy_due,
+        look_at=state.look_at,
+        look_due=state.look_due,
         measured=state.measured.records(),
         bookings=state.bookings.records(),
     )  # fmt: skip
@@ -173,6 +175,9 @@ def load(data: bytes) -> ClusterState:
     state.moved.minutes, state.tidy_at, state.tidy_due = dict(saved.moved), Instant(saved.tidy_at), saved.tidy_due
     if state.tidy_at:
         state.set_timer(state.tidy_at, "tidy", JobId(""), 0)
+    state.look_at, state.look_due = Instant(saved.look_at), saved.look_due
+    if state.look_at:
+        state.set_timer(state.look_at, "look", JobId(""), 0)
     if state.exposed_at:
         state.set_timer(state.exposed_at, "exposed", JobId(""), 0)
     state.measured.restore(saved.measured)
@@ -235,6 +240,8 @@ def _load_job(state: ClusterState, record: JobRecord, saved: Sequence[JobRecord]
     jobs.sums[row] = placed_sums(job, record.placement)
     jobs.home[row] = home_of(record.placement, state.nodes.row_of)
     _load_history(state, record)
+    if record.placement and job.resizable:
+        state.flexible[job.id] = None
     state.queues.use(queue, jobs.sums[row], state.now)
     counted = state.queues.running if phase.live else state.queues.pending
     counted[queue] += 1

@@ -1,18 +1,20 @@
-"""When to look again, though nothing happens: for those who wait for victims (protection ends, a budget fills), and for
-large requests that could fit if running work moved.
+"""When to look again, though nothing happens: for those who wait for victims (protection ends, a budget fills), for
+large requests that could fit if running work moved, and for running jobs that would be faster with more workers.
 
 Asked once after each ruling that leaves such jobs waiting; then one timer of a kind stands for all of them.
 """
 
 import numpy as np
 
+from fairway.model.facts import Measured
 from fairway.model.ids import JobId
 from fairway.model.job import PriorityClass
 from fairway.model.phases import JobPhase
-from fairway.model.plan import Review, Tidy
+from fairway.model.plan import Look, Review, Tidy
 from fairway.model.time import NEVER, Instant, later
 from fairway.state.cluster import ClusterState
 from fairway.state.jobs import PHASE_CODE
+from fairway.state.measured import measured
 
 _STARTING, _RUNNING = PHASE_CODE[JobPhase.STARTING], PHASE_CODE[JobPhase.RUNNING]
 
@@ -75,6 +77,20 @@ def tidy(state: ClusterState, action: Tidy) -> None:
     state.tidy_due, state.tidy_at = False, action.at
     if action.at:
         state.set_timer(action.at, "tidy", JobId(""), 0)
+
+
+def look(state: ClusterState, action: Look) -> None:
+    """Running jobs that could go on otherwise have been looked at: look again when that was said."""
+    state.look_due, state.look_at = False, action.at
+    if action.at:
+        state.set_timer(action.at, "look", JobId(""), 0)
+
+
+def hear(state: ClusterState, fact: Measured) -> None:
+    """A running job tells what it has measured: look at it in due time, where nobody would otherwise."""
+    measured(state, fact)
+    if fact.attempt.job in state.flexible and not state.look_at and not state.look_due and state.policy.elastic.grow:
+        look(state, Look(later(state.now, state.policy.elastic.every)))
 
 
 def review(state: ClusterState, action: Review) -> None:

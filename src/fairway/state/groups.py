@@ -125,10 +125,8 @@ class ShapeTable:
         self._seen = 0
         self.apart: Bools = np.zeros(16, np.bool_)
         """Keeps away from other work: what ends anywhere may let it in."""
-        self.elastic: Bools = np.zeros(16, np.bool_)
-        """May run with fewer tasks, all of one role."""
-        self.any_apart = self.any_elastic = False
-        """Whether any shape keeps away from other work, or may run with fewer tasks."""
+        self.any_apart = False
+        """Whether any shape keeps away from other work."""
         self.sums: Ints = np.zeros((16, len(SUMS)), np.int64)
         """What a full start takes, in ``SUMS`` order."""
         self._asked: list[int] = []
@@ -140,14 +138,13 @@ class ShapeTable:
         if row is not None:
             return row
         row = len(self.shapes)
-        _grow(self, ("flat", "whole", "share", "tasks", "site", "seen", "learned", "apart", "elastic", "sums"), row)
+        _grow(self, ("flat", "whole", "share", "tasks", "site", "seen", "learned", "apart", "sums"), row)
         requests = [request for request, _, _ in shape.roles]
         self.flat[row] = np.min([request.flat for request in requests], axis=0)
         self.whole[row] = min(0 if r.fractional else r.gpus for r in requests)
         self.share[row] = min(least_share(r) for r in requests)
         self.apart[row] = apart = bool(shape.where.apart)
-        self.elastic[row] = elastic = shape.elastic and len(shape.roles) == 1
-        self.any_apart, self.any_elastic = self.any_apart or apart, self.any_elastic or elastic
+        self.any_apart = self.any_apart or apart
         self.site[row] = site = self._site_of.setdefault(shape.where.site, len(self.sites))
         if site == len(self.sites):
             self.sites.append(shape.where.site)

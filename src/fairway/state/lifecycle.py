@@ -272,8 +272,8 @@ def _free_room(state: ClusterState, row: int) -> None:
     jobs.sums[row] = jobs.home[row] = 0
     jobs.pace[row] = 0
     jobs.placement[row] = ()
-    state.unmet.pop(job.id, None)
-    state.overdue.pop(job.id, None)
+    for derived in (state.unmet, state.overdue, state.flexible):
+        derived.pop(job.id, None)
 
 
 def keep_company(state: ClusterState, job: Job, placement: Placement, sign: int = 1) -> None:

@@ -25,7 +25,7 @@ MOST_RUNS: Final = 8
 """Kinds of steps (nodes, workers, local batch, accumulation) that are remembered of a job; the oldest makes room."""
 JUMP: Final = 4.0
 """One report counts as at most so many times what was believed, and at least as that part of it."""
-WEIGHT: Final = 0.3
+WEIGHT: Final = 0.2
 """How much one report counts beside all that came before."""
 LONG_ENOUGH: Final = 60_000
 """Milliseconds for which an attempt has to tell of its steps before they say how fast it is."""

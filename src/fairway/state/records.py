@@ -149,5 +149,7 @@ class Dump:
     moved: tuple[tuple[int, int], ...] = ()
     tidy_at: int = 0
     tidy_due: bool = False
+    look_at: int = 0
+    look_due: bool = False
     measured: tuple[MeasuredRecord, ...] = ()
     bookings: tuple[BookingRecord, ...] = ()

@@ -53,6 +53,10 @@ class Snapshot(NamedTuple):
     """Jobs told to go on elsewhere in the last hour."""
     tidy_due: bool = False
     """Whether it is time to look if work should move."""
+    flexible: tuple[int, ...] = ()
+    """Rows of live jobs that could go on with another number of workers."""
+    look_due: bool = False
+    """Whether it is time to look if they should."""
 
 
 def snapshot(state: ClusterState) -> Snapshot:
@@ -68,6 +72,7 @@ def snapshot(state: ClusterState) -> Snapshot:
         state.now, state.nodes, state.queues, state.jobs, state.groups, held, overdue, state.history,
         state.reserved, state.measured, state.bookings, state.preempted.count(state.now),
         state.moved.count(state.now), state.tidy_due,
+        tuple(sorted([row_of[job] for job in state.flexible])) if state.flexible else (), state.look_due,
     )  # fmt: skip
 
 

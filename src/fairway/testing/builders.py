@@ -29,7 +29,7 @@ from fairway.model.ids import AttemptId, ExecutorId, JobId, NodeId, QueueId
 from fairway.model.job import Job, Priority, PriorityClass, Role
 from fairway.model.node import Node
 from fairway.model.phases import Cause, JobPhase
-from fairway.model.plan import Action, Plan, Release, Review, Stop, Tidy, Unplaced
+from fairway.model.plan import Action, Look, Plan, Release, Review, Stop, Tidy, Unplaced
 from fairway.model.policy import Policy
 from fairway.model.queue import Queue
 from fairway.model.reasons import PreemptedBy, Refusal
@@ -226,7 +226,7 @@ def over_limit(state: ClusterState) -> set[QueueId]:
 
 def effects(plan: Plan) -> list[Action]:
     """The actions of a plan that change something: all but refusals, and notes of when to look again."""
-    return [action for action in plan.each() if not isinstance(action, Unplaced | Review | Tidy)]
+    return [action for action in plan.each() if not isinstance(action, Unplaced | Review | Tidy | Look)]
 
 
 def _for_a_victim(state: ClusterState, action: Action) -> bool:

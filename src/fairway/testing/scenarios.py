@@ -32,7 +32,7 @@ job as ``pending`` does, unless it is refused at once. What says where nodes sta
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -49,32 +49,17 @@ from fairway.model import facts as f
 from fairway.model.ids import AttemptId, BookingId, ExecutorId, JobId, NodeId
 from fairway.model.job import Job
 from fairway.model.phases import Cause
-from fairway.model.plan import (
-    Book,
-    Hold,
-    OneAction,
-    Overbooked,
-    Placement,
-    Plan,
-    Release,
-    Reserve,
-    Review,
-    Start,
-    Stop,
-    TaskPlacement,
-    Tidy,
-    Unreserve,
-)
+from fairway.model.plan import Placement, Plan, Start, TaskPlacement
 from fairway.model.policy import Policy
 from fairway.model.reasons import Placed
-from fairway.model.resources import WHOLE
-from fairway.model.time import DAY, NEVER, Duration, Instant, format_duration, parse_duration
+from fairway.model.time import Duration, Instant, format_duration, parse_duration
 from fairway.state.apply import apply
 from fairway.state.check import check, oversubscribed
 from fairway.state.cluster import ClusterState
 from fairway.state.groups import shape_of
 from fairway.state.snapshot import snapshot
 from fairway.testing.builders import restored_problems
+from fairway.testing.scenario_lines import BEGIN, render
 from fairway.testing.scenario_words import (
     ScenarioError,
     ago,
@@ -90,7 +75,6 @@ from fairway.testing.scenario_words import (
     service_of,
 )
 
-BEGIN = Instant(10 * DAY)
 _OUTCOMES = {
     "succeeded": f.Outcome(Cause.SUCCEEDED, 0),
     "failed": f.Outcome(Cause.FAILED, 1),
@@ -318,60 +302,6 @@ class Stage:
                 free[row, device] -= milli
             tasks.append(TaskPlacement(rank, role, NodeId(name), devices, milli if devices else 0))
         return tuple(tasks)
-
-
-def render(action: OneAction) -> Iterator[str]:
-    """An action as a line of a plan."""
-    if isinstance(action, Start):
-        n = f"@{action.attempt.n}" if action.attempt.n > 1 else ""
-        domain = f"  {action.reason.domain}" if action.reason.domain else ""
-        batch = f"  batch {action.batch}" if action.batch else ""
-        yield f"start    {action.attempt.job}{n} on {_where(action.placement)}{domain}{batch}"
-    elif isinstance(action, Stop):
-        verb = {Cause.PREEMPTED: "preempt", Cause.MOVED: "move", Cause.RESIZED: "resize"}.get(action.cause, "stop")
-        yield f"{verb:8} {action.attempt.job}  {action.reason}"
-    elif isinstance(action, Hold):
-        victims = ", ".join(attempt.job for attempt in action.victims)
-        yield f"hold     {action.job} on {_where(action.placement)} until {victims} has stopped"
-    elif isinstance(action, Release):
-        yield f"release  {action.job}"
-    elif isinstance(action, Review):
-        yield f"review   {action.queue} {_when(action.at)}"
-    elif isinstance(action, Reserve):
-        yield f"reserve  {action.job} on {_where(action.placement)} expected {action.expected}"
-    elif isinstance(action, Unreserve):
-        yield f"unreserve {action.job}"
-    elif isinstance(action, Book):
-        devices = (TaskPlacement(0, 0, node, own, WHOLE) for node, own in action.devices)
-        yield f"book     {action.booking} on {_where(tuple(devices)) or 'nothing'}"
-    elif isinstance(action, Overbooked):
-        yield f"refuse   {action.booking}  {action.reason}"
-    elif isinstance(action, Tidy):
-        yield f"tidy     {_when(action.at)}"
-    else:
-        yield f"wait     {action.job}  {action.reason}"
-
-
-def _when(at: Instant) -> str:
-    """When a queue is looked at again, counted from where a scenario begins."""
-    if at in (0, NEVER):
-        return "when room is free" if at else "no more"
-    return f"at {format_duration(at - BEGIN)}"
-
-
-def _where(placement: Placement) -> str:
-    """``n1[0-7] n2[0,2]``: node and devices of each task; ``n1[3:500]`` is a share of one."""
-    return " ".join(f"{task.node}{_devices(task)}" for task in placement)
-
-
-def _devices(task: TaskPlacement) -> str:
-    devices = list(task.devices)
-    if not devices:
-        return ""
-    if task.gpu_milli < WHOLE:
-        return f"[{devices[0]}:{task.gpu_milli}]"
-    dense = len(devices) > 2 and devices == list(range(devices[0], devices[-1] + 1))
-    return f"[{devices[0]}-{devices[-1]}]" if dense else f"[{','.join(map(str, devices))}]"
 
 
 def _local() -> ExecutorId:
