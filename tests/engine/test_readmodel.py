@@ -15,6 +15,7 @@ from fairway.model.resources import WHOLE, Amount, Request
 from fairway.model.service import Service
 from fairway.model.time import Duration, Instant
 from fairway.state.cluster import ClusterState
+from fairway.testing.builders import Rehearsal, a_job, a_node, a_request, submitted
 from tests.engine.small_world import NODES, SmallWorld, Unruly, job, looped
 
 GPU = (Role(request=Request(cpu_milli=1_000, gpus=2)),)
@@ -97,6 +98,29 @@ def test_a_job_that_waits_for_time_or_yields_says_its_own_reason() -> None:
     story = [line for _, line in model.story(victim.id)]
     assert story[1].startswith("attempt 1 is told to stop: higher priority urgent")
     assert story[2] == "attempt 1 yielded after 2s, signal 15; lost 2s x 2 GPU"
+
+
+def test_a_victim_waits_as_all_do_once_the_one_it_yielded_to_has_ended() -> None:
+    it, model = Rehearsal(), ReadModel()
+    it.nodes(a_node("n1", 1))
+    it.tell(submitted(a_job("low", a_request(1), cls=PriorityClass.LOW)))
+    it.settle()
+    it.start()
+    it.tell(submitted(a_job("urgent", a_request(1), cls=PriorityClass.CRITICAL)), after=600_000)
+    it.settle()
+    it.end("low", Cause.FAILED, signal=15)
+    it.settle()
+    it.start()
+    it.tell(submitted(a_job("next", a_request(1), cls=PriorityClass.HIGH)))
+    it.settle()
+    model.fold(1, it.state.now, it.state)
+    assert [status.tier for status in model.jobs() if status.id == "low"] == ["yielding"]
+    it.end("urgent")
+    it.settle()
+    model = ReadModel()
+    model.fold(2, it.state.now, it.state)
+    (waits,) = [status for status in model.jobs() if status.id == "low"]
+    assert waits.tier == "no room now", waits.reason
 
 
 def test_queues_count_what_is_below_them() -> None:

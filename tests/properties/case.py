@@ -131,9 +131,10 @@ class Case:
                 self.counts[f"waits: {status.tier}"] += 1
         if self.rng.random() < 0.01:
             wrong = restored_problems(self.it.state, policy)
-            # That a deadline cannot be met any more, and its job may shrink after all, is seen when something happens.
-            late = any(entry.job.deadline for entry in books.entries.values())
-            self._demand(each for each in wrong if not (late and each.startswith("asleep")))
+            # What time alone changes is seen when something happens: that a deadline cannot be met any more, so that
+            # its job may shrink, and that somebody ranks ahead of the one for whom room is kept.
+            drifts = bool(self.it.state.reserved) or any(entry.job.deadline for entry in books.entries.values())
+            self._demand(each for each in wrong if not (drifts and each.startswith("asleep")))
 
     def _demand(self, wrong: Iterable[str]) -> None:
         found = list(wrong)

@@ -4,7 +4,8 @@ While nothing comes from outside and no job ends of its own, the cluster does no
 how many workers, on what rooms held, is never again as it was, once it has changed. This is asked of every stop, hold
 and start together: preemption, reclaim, turns, shrinking, growing and moving. And
 
-- at one instant nobody is stopped twice, and decisions come to an end;
+- at one instant nobody is stopped twice, and decisions come to an end; who has shrunk or grown, and goes on, may shrink
+  or grow further, in the same direction: nobody gives up a worker more than is needed, and there are only so many;
 - no job gives up a hold twice: what is taken for it is used, or not taken again;
 - a victim causes no further preemption: whoever was stopped for another stops nobody while it waits. By design a queue
   may take back what it is guaranteed even then, when its job had to yield to a higher class; whom it stops for that has
@@ -22,7 +23,7 @@ from fairway.model.ids import JobId
 from fairway.model.phases import Cause
 from fairway.model.plan import Plan, Release, Stop
 from fairway.model.policy import Policy
-from fairway.model.reasons import Outranked, PreemptedBy, ReclaimedBy
+from fairway.model.reasons import Grown, Outranked, PreemptedBy, ReclaimedBy, Shrunk
 from fairway.model.time import Instant
 from tests.properties.books import Books
 
@@ -39,7 +40,7 @@ class Loops:
     before: Hashable = None
     turns: bool = False
     released: Counter[JobId] = field(default_factory=Counter[JobId])
-    stopped_now: set[JobId] = field(default_factory=set[JobId])
+    stopped_now: dict[JobId, type] = field(default_factory=dict[JobId, type])
     at: int = -1
 
     def outside(self, now: Instant) -> None:
@@ -52,7 +53,7 @@ class Loops:
     def wrong(self, books: Books, plan: Plan, policy: Policy) -> Iterator[str]:
         """What a plan does that it may not; ``books`` are those before it was believed."""
         if books.now != self.at:
-            self.at, self.stopped_now = books.now, set()
+            self.at, self.stopped_now = books.now, {}
         for action in plan.each():
             if isinstance(action, Release):
                 self.released[action.job] += 1
@@ -61,9 +62,10 @@ class Loops:
             if not isinstance(action, Stop):
                 continue
             job = action.attempt.job
-            if job in self.stopped_now:
+            before = self.stopped_now.get(job)
+            if before is not None and (type(action.reason) is not before or before not in (Shrunk, Grown)):
                 yield f"3: job {job} is stopped again at once ({action.reason})"
-            self.stopped_now.add(job)
+            self.stopped_now[job] = type(action.reason)
             if isinstance(action.reason, Outranked):
                 self.turns = True
                 ran = books.now - int(books.state.jobs.placed_at[books.entries[job].row])

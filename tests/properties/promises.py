@@ -17,6 +17,7 @@ from fairway.engine.status import JobStatus
 from fairway.model.ids import JobId
 from fairway.model.phases import JobPhase
 from fairway.model.plan import Hold, Placement, Plan, Start, TaskPlacement
+from fairway.model.reasons import Yielding
 from fairway.model.resources import WHOLE
 from fairway.model.where import domain_of, permits
 from fairway.testing.builders import Rehearsal
@@ -143,6 +144,9 @@ def _untrue(books: Books, statuses: dict[JobId, JobStatus]) -> Iterator[str]:
         within = books.within_limits(entry.job, used) and not books.spent(entry.job)
         if status.tier == "over quota" and within:
             yield f"6: job {entry.id} is told {status.reason!r}, and is within every limit"
+        reason = books.state.jobs.reason[entry.row]
+        if status.tier == "yielding" and isinstance(reason, Yielding) and reason.to not in books.entries:
+            yield f"6: job {entry.id} is told {status.reason!r}, and that one has ended"
         several = len(entry.job.roles) > 1  # roles are told of one by one, and placed one after the other, greedily
         if status.tier == "never fits" and not several and fits(entry.job, whole, []):
             yield f"6: job {entry.id} is told {status.reason!r}, and fits on empty nodes"

@@ -18,14 +18,15 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import Self
 
 from fairway.adapters.garbage import short_pauses
-from fairway.adapters.live import LiveWorld, WallClock
+from fairway.adapters.live import MOST_FACTS, LiveWorld, WallClock
 from fairway.adapters.live_journal import LiveJournal
+from fairway.adapters.setaside import SetAside, unbelievable
 from fairway.adapters.stores.catchup import recover_with
 from fairway.adapters.stores.inbox import Inbox
 from fairway.adapters.stores.projection import Projection
@@ -36,7 +37,9 @@ from fairway.engine.adviser import Adviser
 from fairway.engine.loop import CHECKPOINT_EVERY, Loop
 from fairway.engine.ports import Executor
 from fairway.engine.readmodel import ReadModel
-from fairway.model.ids import AttemptId, ExecutorId
+from fairway.engine.reconcile import Reconciler
+from fairway.model.errors import StoreError
+from fairway.model.ids import AttemptId, ExecutorId, JobId
 from fairway.model.policy import Policy
 from fairway.state.cluster import ClusterState
 
@@ -94,6 +97,8 @@ class ControlPlane:
         state, seq = recover_with(store, projection, [self._replayed])
         self.readmodel.fold(seq, state.now, state)
         state.news.clear()
+        self.set_aside: dict[int, SetAside] = {}
+        """Rows of the inbox that could not be believed since this process leads, by number. Only ever grows."""
         self.clock = WallClock(state.now)
         """The time that the loop goes by: never behind what is in the journal."""
         self._world = LiveWorld(executors, epoch=store.epoch, clock=self.clock)
@@ -142,14 +147,22 @@ class ControlPlane:
     def run(self) -> None:
         """Turn after turn until ``stop``, or SIGTERM or SIGINT when called from the main thread.
 
-        Raises StaleEpoch when another process has taken the store over, StoreFull when told to stop while nothing could
-        be written, CorruptJournal. Whatever it ends with, nothing that was acknowledged is lost and all work goes on.
+        A turn that raises because of what somebody has submitted is undone, and the submission set aside. Raises
+        StaleEpoch when another process has taken the store over, StoreFull when told to stop while nothing could be
+        written, CorruptJournal. Whatever it ends with, nothing that was acknowledged is lost and all work goes on.
         """
         with self._signals(), short_pauses():
             self._leading = True
             try:
                 for facts in self._world.facts():
-                    self._loop.turn(facts)
+                    try:
+                        self._loop.turn(facts)
+                    except StoreError:
+                        raise
+                    except Exception as error:
+                        if not self._set_aside():
+                            raise
+                        log.error("a turn failed: %s: %s", type(error).__name__, error)
                     self.adviser.answer(self._loop.state)
                 self._loop.checkpoint()
             finally:
@@ -186,10 +199,15 @@ class ControlPlane:
         """Counts the leaders of this store."""
         return self._store.epoch
 
+    def refused(self) -> dict[JobId, str]:
+        """Jobs that were submitted and set aside since this process leads, with what they raised. From any thread."""
+        return {job: each.why for each in self.set_aside.copy().values() for job in each.jobs}
+
     def health(self) -> Health:
         """How it is now. From any thread."""
         behind = self._projection.failure
-        troubles = (self._journal.trouble, *self._world.troubles, str(behind or ""))
+        aside = (f"submission {each.seq} was set aside: {each.why}" for each in self.set_aside.copy().values())
+        troubles = (self._journal.trouble, *self._world.troubles, str(behind or ""), *aside)
         return Health(self.epoch, self._leading, tuple(filter(None, troubles)), self._recovery)
 
     def close(self) -> None:
@@ -199,6 +217,22 @@ class ControlPlane:
         self.queries.close()
         self._projection.close()
         self._store.close()
+
+    def _set_aside(self) -> bool:
+        """After a turn that raised: recover the state, and set aside what of the inbox cannot be believed. Whether
+        there was any, and so the loop may go on."""
+        self._store.let_go()
+        self._journal.let_go()
+        state, seq = recover_with(self._store, self._projection, [self._replayed])
+        state.news.clear()
+        found = list(unbelievable(state, self._store.take(MOST_FACTS), self.clock()))
+        for each in found:
+            self._store.set_aside(each.seq, each.why)
+            self.set_aside[each.seq] = each
+            log.error("submission %d cannot be believed and is set aside: %s", each.seq, each.why)
+        self._loop = replace(self._loop, state=state, seq=seq, reconciler=Reconciler())
+        self._world.look_again()
+        return bool(found)
 
     def _arrived(self, adopted: int) -> None:
         ready = (time.monotonic() - self._began) * 1_000

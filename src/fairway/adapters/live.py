@@ -129,6 +129,11 @@ class LiveWorld:
         self._mail = True
         self._bell.set()
 
+    def look_again(self) -> None:
+        """What the last turn was told is lost: read the inbox again, and have every executor tell all it has."""
+        self._executors.ask_inventories()
+        self.ring()
+
     def stop(self) -> None:
         """End after the turn under way; also from a signal handler."""
         self._stopped.set()

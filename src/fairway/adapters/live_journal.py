@@ -67,6 +67,11 @@ class LiveJournal:
             self._took = row.seq
         return items
 
+    def let_go(self) -> None:
+        """Forget the turn under way: nothing of it is written, and what it took from the inbox is there again."""
+        self._turn.clear()
+        self._took = self._marked = self._kept
+
     def append(self, facts: Facts) -> int:
         """As ``ports.Journal``."""
         seq = self._store.append(facts)

@@ -51,10 +51,8 @@ class Loop:
         is sent again all the same. Raises StoreFull and StaleEpoch as the journal does; the loop is then spent.
         """
         state, before = self.state, self.seq
-        if self.policy is not None:
-            if self.policy != state.policy:
-                facts = Facts(facts.now, (PolicySet(self.policy), *facts.items))
-            self.policy = None
+        if self.policy is not None and self.policy != state.policy:
+            facts = Facts(facts.now, (PolicySet(self.policy), *facts.items))
         now = Instant(max(state.now, facts.now))
         due = state.next_timer()
         if facts.items or (due is not None and due <= now):
@@ -67,6 +65,7 @@ class Loop:
             self._remember(Facts(now, (Ruled(plan),)), plan.size)
         if self.seq != before:
             self.journal.commit()
+            self.policy = None  # it is in the journal by now, or was there before
         self.world.send(self.reconciler.commands(state, now))
         if self.seq != before:
             for view in self.views:

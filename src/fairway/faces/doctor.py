@@ -129,6 +129,26 @@ def _store(folder: Path) -> Check:
     )
 
 
+def _submissions(folder: Path) -> Check:
+    from fairway.adapters.stores.database import ReadOnlyDatabase
+    from fairway.adapters.stores.repair import refused
+
+    path, name = folder / STORE, "submissions"
+    if not path.exists():
+        return Check(name, "ok", "none yet")
+    try:
+        with closing(ReadOnlyDatabase(path)) as database:
+            found = refused(database)
+    except FairwayError as error:
+        return Check(name, "warning", error.message, "see the check of the store")
+    if not found:
+        return Check(name, "ok", "none was set aside")
+    seq, why = found[-1]
+    text = f"{len(found)} set aside, as they could not be believed; the last is number {seq}, {why}"
+    cure = f"a fault of Fairway: report it, with the rows of the table quarantine of {path}; then submit anew"
+    return Check(name, "warning", text, cure)
+
+
 def _control_plane(folder: Path) -> Check:
     from fairway.faces.client import Client, Target
 
@@ -191,6 +211,7 @@ CHECKS: tuple[tuple[str, Callable[[Path], Check]], ...] = (
     ("data directory", _folder),
     ("disk", _disk),
     ("store", _store),
+    ("submissions", _submissions),
     ("control plane", _control_plane),
     ("machine", _machine),
     ("gpus", _gpus),

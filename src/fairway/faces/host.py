@@ -47,7 +47,7 @@ class Host:
         self.plane = plane
         self.node = node
         self._since = time.time_ns() // 1_000_000
-        present = Present(plane.readmodel, plane.queries, plane.clock, plane.inbox.waiting)
+        present = Present(plane.readmodel, plane.queries, plane.clock, plane.inbox.waiting, plane.refused)
         token = token_in(setup.folder)
         api = Plane(
             Intake(plane.inbox, present, plane.adviser.try_booking),

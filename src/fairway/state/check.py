@@ -6,7 +6,7 @@ import numpy as np
 
 from fairway.model.ids import JobId
 from fairway.model.phases import Cause, JobPhase, Reach
-from fairway.model.reasons import ArrayFull
+from fairway.model.reasons import ArrayFull, Yielding
 from fairway.model.resources import WHOLE
 from fairway.state.bookings import clashes
 from fairway.state.cluster import ClusterState
@@ -211,6 +211,8 @@ def _waiting(state: ClusterState) -> list[str]:
                 wrong.append(f"job {name}: {phase}, counted in its array: {bool(jobs.placed[row])}")
             if phase is JobPhase.WAITING and isinstance(reason, ArrayFull):
                 waits.add(array.array)
+        if isinstance(reason, Yielding) and name not in state.yielding.get(reason.to, ()):
+            wrong.append(f"job {name}: yields to {reason.to}, which does not know of it")
     for name, count in state.arrays.items():
         if count.active != active[name]:
             wrong.append(f"array {name}: {count.active} active but recomputed {active[name]}")

@@ -158,6 +158,8 @@ class ClusterState:
         """Arrays that have not ended."""
         self.ended_arrays: dict[JobId, int] = {}
         """Arrays that have, and how many of their elements did not succeed; as many as there are of ``ended``."""
+        self.yielding: dict[JobId, dict[JobId, None]] = {}
+        """Derived: who waits because it had to stop for each job."""
         self.dependents: dict[JobId, dict[JobId, None]] = {}
         """Derived: who waits for the end of each job or array."""
         self.settled: dict[JobId, Standing] = {}

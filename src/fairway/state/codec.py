@@ -14,6 +14,7 @@ from fairway.model.phases import Cause, JobPhase
 from fairway.model.reasons import ArrayFull, WaitingUntil
 from fairway.model.resources import WHOLE
 from fairway.model.time import NEVER, Instant
+from fairway.state import yielding
 from fairway.state.bookings import load_bookings
 from fairway.state.cluster import ArrayCount, ClusterState
 from fairway.state.frames import decode_value, encode_value
@@ -274,6 +275,7 @@ def _load_waiting(state: ClusterState, record: JobRecord, phase: JobPhase, saved
     """Whom a job waits for, and its place in its array."""
     jobs, row, job = state.jobs, record.row, record.spec
     jobs.kept_by[row], jobs.missing[row] = record.kept_by, dict(record.missing) or None
+    yielding.remember(state, row)
     for target, _ in record.missing:
         state.dependents.setdefault(target, {})[job.id] = None
     if job.array is None:

@@ -11,7 +11,7 @@ from fairway.model.job import Job
 from fairway.model.phases import Cause, JobPhase, Reach
 from fairway.model.plan import Placement
 from fairway.model.queue import Queue
-from fairway.model.reasons import Outranked, PreemptedBy, ReclaimedBy, StopReason, Yielding
+from fairway.model.reasons import Outranked, PreemptedBy, ReclaimedBy, StopReason
 from fairway.model.time import SECOND, Instant, later
 from fairway.state.bookings import left
 from fairway.state.cluster import KEEP_ENDED, ClusterState, EndedAttempt, EndedJob
@@ -19,6 +19,7 @@ from fairway.state.dependents import SUCCEEDED, forget_all, of_array, of_job, re
 from fairway.state.groups import shape_of
 from fairway.state.jobs import task_need
 from fairway.state.line import advance, join_array, leave_array, leave_line, set_phase
+from fairway.state.yielding import yield_no_more, yield_to
 
 OWN_ENDS = frozenset((Cause.SUCCEEDED, Cause.FAILED, Cause.TIMED_OUT, Cause.CANCELLED))
 """Ends that tell how long such work holds its room: not those that came from outside."""
@@ -158,7 +159,7 @@ def end_attempt(state: ClusterState, row: int, fact: AttemptEnded) -> None:
         if outcome.cause is Cause.PREEMPTED:
             jobs.preemptions[row] += 1
             if stop and isinstance(stop[1], PreemptedBy | Outranked | ReclaimedBy):
-                jobs.reason[row] = Yielding(stop[1].by, stop[1].priority)
+                yield_to(state, row, stop[1].by, stop[1].priority)
         jobs.queued_at[row] = state.now
         advance(state, row)
 
@@ -343,6 +344,7 @@ def finish(state: ClusterState, row: int, phase: JobPhase, outcome: Outcome) -> 
     )  # fmt: skip
     state.history.leave(jobs.history.item(row))
     state.measured.forget(job.id)
+    yield_no_more(state, job.id)
     _tell_dependents(state, row, ended)
     jobs.remove(job.id)
     jobs.spec[row] = None

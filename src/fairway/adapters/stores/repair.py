@@ -13,6 +13,15 @@ from fairway.adapters.stores.database import renew_identity
 from fairway.adapters.stores.reader import Readable
 from fairway.model.errors import CorruptJournal
 
+RAISED = "raised: "
+"""How the note begins of a row of the inbox that is whole, and raised when it was believed."""
+
+
+def refused(database: Readable) -> list[tuple[int, str]]:
+    """(number, what it is and what it raised) of the inbox's rows that could not be believed, oldest first."""
+    sql = "SELECT seq, note FROM quarantine WHERE origin = 'inbox' AND note LIKE ? ORDER BY id"
+    return [(seq, note.removeprefix(RAISED)) for seq, note in database.read(sql, f"{RAISED}%")]
+
 
 @dataclass(frozen=True, slots=True)
 class Repair:

@@ -19,7 +19,7 @@ from fairway.adapters.stores import reader
 from fairway.adapters.stores.database import Database, get_meta, set_meta
 from fairway.adapters.stores.errors import REPAIR, translated
 from fairway.adapters.stores.lock import StoreLock, this_process
-from fairway.adapters.stores.repair import Repair, quarantine_tail
+from fairway.adapters.stores.repair import RAISED, Repair, quarantine_tail
 from fairway.model.errors import CorruptJournal, InvalidField, StaleEpoch
 from fairway.model.facts import Facts
 from fairway.state.frames import encode
@@ -169,6 +169,20 @@ class SqliteStore:
         """The inbox's rows up to ``up_to`` stand in the frames appended so far: becomes true with the next commit."""
         self._marks[self.last] = up_to
 
+    def let_go(self) -> None:
+        """Forget what was appended and not committed: its caller could not believe it."""
+        self._pending, self._marks, self._last = [], {}, None
+
+    def set_aside(self, seq: int, why: str) -> None:
+        """Move a row of the inbox, which cannot be believed, into the table ``quarantine``; durable on return. Raises
+        as ``commit``."""
+        columns = "seq, NULL, crc, body, ?"
+        insert = f"INSERT INTO quarantine (origin, seq, epoch, crc, body, note) SELECT 'inbox', {columns} FROM inbox"
+        with self._database.transaction() as connection:
+            self._fence(connection)
+            connection.execute(f"{insert} WHERE seq = ?", (f"{RAISED}{why}", seq))
+            connection.execute("DELETE FROM inbox WHERE seq = ?", (seq,))
+
     def compact(self, before: int) -> int:
         """Drop frames below ``before`` that two checkpoints stand for, and the inbox's rows that went into them, with
         their tokens. Returns how many frames. Never done by itself: a what-if replays from the first frame."""
@@ -194,7 +208,7 @@ class SqliteStore:
 
     def quarantine_tail(self) -> Repair:
         """Set damaged rows aside, and every frame from the first damaged one on: see ``repair.quarantine_tail``."""
-        self._pending, self._marks, self._last = [], {}, None
+        self.let_go()
         with self._database.transaction() as connection:
             self._fence(connection)
             done = quarantine_tail(self._database, connection)

@@ -5,7 +5,7 @@ that moment waits for it here, and a queue's limit counts it already.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 
@@ -33,16 +33,23 @@ class Accepted:
 class Present:
     """The read model of one control plane, its relational tables for what ended long ago, and its clock.
 
-    ``backlog`` counts the submissions that were durable before this process led, and that it has not read yet.
+    ``backlog`` counts the submissions that were durable before this process led, and that it has not read yet;
+    ``refused`` are those that the loop has set aside, with what they are and raised.
     """
 
     def __init__(
-        self, model: ReadModel, queries: Queries, clock: Callable[[], Instant], backlog: Callable[[], int]
+        self,
+        model: ReadModel,
+        queries: Queries,
+        clock: Callable[[], Instant],
+        backlog: Callable[[], int],
+        refused: Callable[[], Mapping[JobId, str]] = dict,
     ) -> None:
         self.model = model
         self.queries = queries
         self.clock = clock
         self._backlog = backlog
+        self._refused = refused
         self._accepted: dict[str, Accepted] = {}
         self._queues: dict[QueueId, int] = {}
         """Queues declared but not published yet, with their ``max_pending``."""
@@ -57,13 +64,16 @@ class Present:
         """Wait until everything accepted before this call is published: whoever submits and looks finds it."""
         waiting = list(self._arriving().values())
         if waiting:
-            await self.until(lambda: all(self.model.job(each.last) is not None for each in waiting))
+            await self.until(lambda: all(self._has_arrived(each.last) for each in waiting))
 
     def _arriving(self) -> dict[str, Accepted]:
-        arrived = [stem for stem, each in self._accepted.items() if self.model.job(each.last) is not None]
+        arrived = [stem for stem, each in self._accepted.items() if self._has_arrived(each.last)]
         for stem in arrived:
             del self._accepted[stem]
         return self._accepted
+
+    def _has_arrived(self, job: JobId) -> bool:
+        return self.model.job(job) is not None or job in self._refused()
 
     async def job(self, name: str) -> JobStatus:
         """A job by its id. Raises NotFound that names near ones, and the elements of an array."""
@@ -87,6 +97,11 @@ class Present:
 
     def unknown_job(self, name: str) -> NotFound:
         """The error for a job that is not there."""
+        why = self._refused().get(JobId(name))
+        if why is not None:
+            return NotFound(
+                f"{name} was set aside, as it could not be believed: this is a fault of Fairway ({why})", "job"
+            )
         elements = self.elements(name)
         if elements:
             return NotFound(f"{name!r} is an array: name one of its jobs, {elements[0].id} to {elements[-1].id}", "job")

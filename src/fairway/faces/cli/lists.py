@@ -117,5 +117,7 @@ def status(json: AsJson = False, data_dir: DataDir = None) -> None:
     out.print(
         f"  leader number {found['epoch']} of its store, frame {found['seq']} ({ago(found['published_ms'], now)})"
     )
+    for trouble in found["troubles"]:
+        out.print(styled(f"  {trouble}", "yellow"))
     if found["virtual"]:
         out.print(styled("  some devices are virtual: declared, not found", "yellow"))
