@@ -6,6 +6,7 @@ and start together: preemption, reclaim, turns, shrinking, growing and moving. A
 
 - at one instant nobody is stopped twice, and decisions come to an end; who has shrunk or grown, and goes on, may shrink
   or grow further, in the same direction: nobody gives up a worker more than is needed, and there are only so many;
+- nobody grows into idle room within ``elastic.settle`` of its start (which may be 0: then even who has just shrunk);
 - no job gives up a hold twice: what is taken for it is used, or not taken again;
 - a victim causes no further preemption: whoever was stopped for another stops nobody while it waits. By design a queue
   may take back what it is guaranteed even then, when its job had to yield to a higher class; whom it stops for that has
@@ -63,12 +64,16 @@ class Loops:
                 continue
             job = action.attempt.job
             before = self.stopped_now.get(job)
-            if before is not None and (type(action.reason) is not before or before not in (Shrunk, Grown)):
+            resized = isinstance(action.reason, Shrunk | Grown) and before in (Shrunk, Grown)
+            again = type(action.reason) is before or not policy.elastic.settle
+            if before is not None and not (resized and again):
                 yield f"3: job {job} is stopped again at once ({action.reason})"
             self.stopped_now[job] = type(action.reason)
+            ran = books.now - int(books.state.jobs.placed_at[books.entries[job].row])
+            if isinstance(action.reason, Grown) and action.reason.why == "idle" and ran < policy.elastic.settle:
+                yield f"3: job {job} grows after {ran} ms"
             if isinstance(action.reason, Outranked):
                 self.turns = True
-                ran = books.now - int(books.state.jobs.placed_at[books.entries[job].row])
                 if ran < policy.order.least_run:
                     yield f"3: job {job} yields its turn after {ran} ms"
             if isinstance(action.reason, PreemptedBy | ReclaimedBy | Outranked):
