@@ -195,7 +195,8 @@ def test_the_columns_say_what_is_true_of_each_job_and_bounds_are_bounds(
     one_by_one |= {row: victims.Victim(row, 0, 0, stopping=True) for row in taken}
     assert {int(row): found.at(index) for index, row in enumerate(found.rows)} == one_by_one
     able = np.ones(2, np.bool_)
-    bounds = {node: bound for bound, node in victims.nodes_by_bound(snap, trial, found, able, a_request(gpus))}
+    where = victims.shares(snap, found)
+    bounds = {node: bound for bound, node in victims.nodes_by_bound(snap, trial, where, able, a_request(gpus))}
     for node in range(2):
         here = [row for row in one_by_one if it.state.jobs.home[row] == node + 1]
         sums = [

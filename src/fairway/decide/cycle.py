@@ -30,8 +30,8 @@ class Cycle:
     """Rows of jobs that this plan stops."""
     booked: BookedRoom | None = None
     """What queues have booked, where anything is."""
-    shrinkable: bool = False
-    """Whether there may be somebody who could go on with fewer workers."""
+    cut_short: bool = False
+    """Whether somebody is left for the next decision to look at."""
 
     def settled(self) -> set[int]:
         """Rows of jobs that this plan starts, or holds room for."""

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fairway.decide import fit, order, rolling, scores, share, typechoice, walk_fast
+from fairway.decide import fit, order, quota, rolling, scores, share, typechoice, walk_fast
 from fairway.decide.admit import kept_back, over_own_limit
 from fairway.decide.gang import Fitted, place
 from fairway.decide.marks import DONE, NO_ROOM, OVER_LIMIT, PLACED, REFUSED, SLOW, UNTRIED
@@ -59,8 +59,12 @@ class Line:
         self._shapes: Ints = groups.shape[self._groups]
         self._urgent: Bools = groups.takes(snap.queues, self._groups)
         """(P,) whether to ask the caller when a job finds no room: it keeps what is reserved from those behind it."""
+        self._apart: Ints = self._groups[:0]
+        """Groups that are asked about though others like them ask in vain: room is kept for them, or booked."""
         if snap.reserved:
-            self._urgent |= _reserved(snap)[self._rows]
+            kept = _reserved(snap)[self._rows]
+            self._urgent |= kept
+            self._apart = self._groups[kept]
         self.rows, self.groups, self.shapes, self.answers = np.zeros((4, len(rows)), np.int64)
         trial.liking = typechoice.liking(snap, trial, policy, self._rows, self._shapes)
         self.no_room = np.zeros(len(groups.shapes.shapes), np.int64) - 1
@@ -70,7 +74,8 @@ class Line:
         self.refuses = False
         """Whether anybody may have found no room, or met a limit."""
         self.hopeless = np.zeros(groups.height, np.bool_)
-        """(G,) groups that may preempt, but cannot."""
+        """(G,) groups that would be asked about in vain."""
+        self._by_shape: list[Ints] | None = None
         self._several = len(snap.nodes.executors) > 1 or policy.placement.together is not None
         """Whether it matters for every gang which nodes stand together: there are several executors, or domains."""
         self._fitted: dict[int, Fitted] = {}
@@ -174,40 +179,58 @@ class Line:
         if self.no_room[self.shapes[at]] == at:
             self.no_room[self.shapes[at]] = -1
 
-    def refuse(self, at: int, limit: bool) -> None:
-        """The caller could not start the job it was asked about either: those equal to it need not be asked about."""
+    def refuse(self, at: int, limit: bool, *, final: bool = True) -> None:
+        """The caller could not start the job it was asked about either: those equal to it need not be asked about.
+        Not ``final``: it might for another one that may take no room from others, as its own starts may yet move."""
         self.refuses = True
         if limit:
             self.over[self.groups[at]] = at
         else:
             self.hopeless[self.groups[at]] = True
-            self._give_up_like(at)
+            self._give_up_like(at, final)
             if self.no_room[self.shapes[at]] < 0:
                 self.no_room[self.shapes[at]] = at
         self.answers[at] = OVER_LIMIT if limit else NO_ROOM
 
-    def _give_up_like(self, at: int) -> None:
-        """Nobody of the same shape, and no higher class, finds victims either. Where a quota covers some queues and not
-        others, that is for each group to find out."""
-        jobs, guard, preempts = self.snap.jobs, self.snap.queues.guard, self.snap.groups.preempts
-        if guard[jobs.queue[self.rows[at]]] < 0 and preempts[self.groups[at]]:
-            alike = (self._shapes == self.shapes[at]) & (jobs.cls[self._rows] >= jobs.cls[self.rows[at]])
-            alike &= guard[jobs.queue[self._rows]] < 0
-            groups = self._groups[alike]
-            self.hopeless[groups[preempts[groups]]] = True
+    def _give_up_like(self, at: int, final: bool) -> None:
+        """Nobody of the same shape and no higher class fares better, but for those that a quota covers, or that may
+        preempt, when this one is not or may not; and but for those that room is kept for."""
+        jobs, preempts = self.snap.jobs, self.snap.groups.preempts
+        places = self._alike(int(self.shapes[at]))
+        rows = self._rows[places]
+        alike = jobs.cls[rows] >= jobs.cls[self.rows[at]]
+        groups = self._groups[places[alike]]
+        if not final:
+            groups = groups[self.snap.groups.takes(self.snap.queues, groups)]
+        if not preempts[self.groups[at]]:
+            groups = groups[~preempts[groups]]
+        covers = quota.covers(self.snap, self.trial, self.snap.groups.shapes.shapes[int(self.shapes[at])].least_sums)
+        if not covers[jobs.queue[self.rows[at]]]:
+            groups = groups[~covers[self.snap.groups.queue[groups]]]
+        self.hopeless[groups[~np.isin(groups, self._apart)]] = True
+
+    def _alike(self, shape: int) -> Ints:
+        """Places of the jobs of one shape, as they stood before anybody's turn."""
+        if self._by_shape is None:
+            height = len(self.snap.groups.shapes.shapes)
+            order = np.argsort(narrow(self._shapes, height), kind="stable")
+            self._by_shape = np.split(order, np.searchsorted(self._shapes[order], np.arange(1, height)))
+        return self._by_shape[shape]
 
     def ask_of_all(self) -> None:
         """Ask the caller about every group that finds no room, not only about those that may take it from others."""
         self._urgent[:] = True
 
     def ask_of(self, groups: Bools) -> None:
-        """Ask the caller about jobs of these groups (G,) that find no room, too."""
-        self._urgent |= groups[self._groups]
+        """Ask the caller about every job of these groups (G,) that finds no room, too."""
+        asked = groups[self._groups]
+        self._urgent |= asked
+        self._apart = np.concatenate([self._apart, self._groups[asked]])
 
-    def ask_no_more(self) -> None:
-        """The caller can do nothing more for jobs that find no room and may not take it from others."""
-        hopeless = ~self.snap.groups.takes(self.snap.queues)
-        hopeless[self.snap.jobs.group[: self.snap.jobs.height][_reserved(self.snap)]] = False
+    def ask_no_more(self, *, of_anybody: bool = False) -> None:
+        """The caller can do nothing more for jobs that find no room and may not take it from others, or of anybody."""
+        hopeless = of_anybody | ~self.snap.groups.takes(self.snap.queues)
+        hopeless[self._apart] = False
         self.hopeless |= hopeless
 
     def count_placed(self, before: int) -> int:

@@ -26,6 +26,8 @@ from fairway.state.groups import Group
 from fairway.state.jobs import placed_sums
 from fairway.state.snapshot import Snapshot, Trial
 
+MOST_HELPED = 16
+"""Jobs for which one decision stops others; who else might have room so is left for the next, which soon comes."""
 NOTHING = Plan()
 
 
@@ -40,7 +42,7 @@ def decide(snap: Snapshot, policy: Policy, disciplines: order.Disciplines = orde
     for stage in STAGES:
         stage(cycle)
     cycle.trial.close()
-    return Plan(tuple(cycle.actions), tried=groups.ready > 0)
+    return Plan(tuple(cycle.actions), tried=groups.ready > 0 and not cycle.cut_short)
 
 
 def stop_overdue(cycle: Cycle) -> None:
@@ -96,25 +98,31 @@ def place_in_order(cycle: Cycle) -> None:
         line.ask_of(cycle.booked.groups)
     said: dict[int, list[Action]] = {}
     repack, back = Repack(line), Reclaim(cycle.snap, cycle.trial, cycle.policy, cycle.victims)
-    cycle.shrinkable = cycle.policy.elastic.shrink and bool(resize.resizable(cycle.snap, cycle.victims))
-    if len(line) > 1 or cycle.shrinkable:
+    shrinking = resize.Shrinking(cycle.snap, cycle.trial, cycle.policy, cycle.victims)
+    if len(line) > 1 or shrinking:
         line.ask_of_all()
-    room = Room(cycle.snap, cycle.trial, cycle.policy)
+    room, helped = Room(cycle.snap, cycle.trial, cycle.policy), 0
     for why, at in line.walk():
         group = cycle.snap.groups.group(int(line.groups[at]))
         row = int(line.rows[at])
         if group.shape.where.apart:
             line.tell_company(cycle.trial.company, at)
         actions = place_slowly(cycle, group, row) if why == SLOW else []
-        actions = actions or _repack(cycle, line, repack, said, at) or _make_room(cycle, back, group, row)
+        actions = actions or _repack(cycle, line, repack, said, at) or _make_room(cycle, shrinking, back, group, row)
         if cycle.booked is not None:
             cycle.booked.close()
         if actions:
             said[at] = actions
             line.helped(at)
+            helped += isinstance(actions[-1], Hold)
+            if helped == MOST_HELPED:
+                cycle.cut_short = True
+                line.ask_no_more(of_anybody=True)
         else:
             limit = meets_limit(cycle.snap, cycle.trial, cycle.policy, group)
-            line.refuse(at, limit)
+            line.refuse(at, limit, final=repack.spent)
+            if repack.spent and not shrinking:
+                line.ask_no_more()
             if not limit:
                 room.keep(int(line.groups[at]))  # from here on in line
     if cycle.snap.groups.any_apart:
@@ -142,10 +150,11 @@ def place_in_order(cycle: Cycle) -> None:
     room.close()
 
 
-def _make_room(cycle: Cycle, back: Reclaim, group: Group, row: int) -> list[Action]:
+def _make_room(cycle: Cycle, shrinking: resize.Shrinking, back: Reclaim, group: Group, row: int) -> list[Action]:
     """What may be done for a queued job that finds no free room, the least disruptive first; nothing when nothing
     helps."""
-    actions = honour.in_own_room(cycle, group, row) or _shrink(cycle, group, row) or _take_back(cycle, back, group, row)
+    actions = honour.in_own_room(cycle, group, row) or _shrink(cycle, shrinking, group, row)
+    actions = actions or _take_back(cycle, back, group, row)
     if not actions and cycle.snap.groups.preempts[cycle.snap.jobs.group[row]]:
         actions = _preempt(cycle, group, row)
     return actions
@@ -223,8 +232,6 @@ def _repack(cycle: Cycle, line: Line, repack: Repack, said: dict[int, list[Actio
     for other, fitted in found.items():
         said[other] = [start(cycle, int(line.rows[other]), fitted.placement, fitted.reason)]
         line.helped(other)
-    if repack.spent and not cycle.shrinkable:
-        line.ask_no_more()
     return said[at] if found else []
 
 
@@ -265,11 +272,9 @@ def _take_back(cycle: Cycle, back: Reclaim, group: Group, row: int) -> list[Acti
     return stop_and_hold(cycle, row, found, reason)
 
 
-def _shrink(cycle: Cycle, group: Group, row: int) -> list[Action]:
+def _shrink(cycle: Cycle, shrinking: resize.Shrinking, group: Group, row: int) -> list[Action]:
     """Let running jobs go on with fewer workers, and hold what they leave for a queued job; nothing when none can."""
-    if not cycle.shrinkable:
-        return []
-    found = resize.shrink(cycle.snap, cycle.trial, cycle.policy, group, row, cycle.victims)
+    found = shrinking.find(group, row)
     if found is None:
         return []
     jobs = cycle.snap.jobs

@@ -15,7 +15,7 @@ from fairway.decide import near
 from fairway.decide.admit import kept_back
 from fairway.decide.gang import Fitted, place
 from fairway.decide.quota import Lent, covered
-from fairway.decide.victims import Victim, cheapest_first, nodes_by_bound, victims
+from fairway.decide.victims import Victim, cheapest_first, nodes_by_bound, shares, victims
 from fairway.model.job import PriorityClass
 from fairway.model.phases import JobPhase
 from fairway.model.plan import Placement
@@ -75,7 +75,8 @@ def find(snap: Snapshot, trial: Trial, policy: Policy, group: Group, taken: set[
     nodes = near.could_host(snap, group.shape)
     if group.shape.single:
         found = victims(snap, policy, group.cls, taken)
-        return search.best_single(nodes_by_bound(snap, trial, found, nodes, group.shape.roles[0][0]))
+        where = shares(snap, found)
+        return search.best_single(nodes_by_bound(snap, trial, where, nodes, group.shape.roles[0][0]))
     together = group.shape.where.together
     if together is not None and together.required:
         return search.best_together(nodes, together.level)
@@ -152,7 +153,7 @@ class Search:
             return None
         only = np.zeros(self.snap.nodes.height, np.bool_)
         only[node] = True
-        return self.cheapest(found, only)
+        return self.cheapest(found, only, node)
 
     def _would_fit(self, gone: Sequence[Victim], node: int) -> bool:
         """Whether a single task would fit on a node if these victims were gone, as far as its numbers say."""
@@ -181,31 +182,37 @@ class Search:
                     best, best_lost = found, lost
         return best
 
-    def cheapest(self, some: Sequence[Victim], only: Bools | None = None) -> Preemption | None:
-        """Add victims, least lost work first, until the job fits; then spare the dearest ones it can do without."""
-        chosen = self.enough(some, only)
+    def cheapest(self, some: Sequence[Victim], only: Bools | None = None, node: int | None = None) -> Preemption | None:
+        """Add victims, least lost work first, until the job fits; then spare the dearest ones it can do without.
+        ``node`` is the one of ``only`` if that is one, and the job has one task."""
+        chosen = self.enough(some, only, node)
         if chosen is None:
             return None
         for victim in reversed(chosen):
             fewer = [other for other in chosen if other is not victim]
-            if fewer and self.placement_without(fewer, only) is not None:
+            if fewer and self._fits_without(fewer, only, node):
                 chosen = fewer
         placement = self.placement_without(chosen, only)
         return None if placement is None else Preemption(tuple(chosen), placement)
 
-    def enough(self, some: Sequence[Victim], only: Bools | None) -> list[Victim] | None:
+    def enough(self, some: Sequence[Victim], only: Bools | None, node: int | None) -> list[Victim] | None:
         """The shortest beginning of ``some`` that will do; None when all that may be stopped will not."""
         most = min(len(some), sum(victim.stopping for victim in some) + self.most)
-        if most == 0 or self.placement_without(some[:most], only) is None:
+        if most == 0 or not self._fits_without(some[:most], only, node):
             return None
         low, high = 1, most
         while low < high:
             middle = (low + high) // 2
-            if self.placement_without(some[:middle], only) is None:
+            if not self._fits_without(some[:middle], only, node):
                 low = middle + 1
             else:
                 high = middle
         return list(some[:high])
+
+    def _fits_without(self, some: Sequence[Victim], only: Bools | None, node: int | None) -> bool:
+        if node is None or self.group.shape.where.apart:
+            return self.placement_without(some, only) is not None
+        return self._would_fit(some, node)
 
     def placement_without(self, some: Sequence[Victim], only: Bools | None) -> Placement | None:
         """Where the job would go if these victims were gone; the trial is rolled back."""

@@ -6,8 +6,10 @@ used beyond it, and all that is used where there is no guard, is borrowed.
 
 from typing import Any
 
-from fairway.state.columns import Ints
-from fairway.state.snapshot import Snapshot
+import numpy as np
+
+from fairway.state.columns import Bools, Ints
+from fairway.state.snapshot import Snapshot, Trial
 
 
 def covered(queue: int, sums: tuple[int, ...], quotas: tuple[Any, ...]) -> bool:
@@ -24,6 +26,16 @@ def covered(queue: int, sums: tuple[int, ...], quotas: tuple[Any, ...]) -> bool:
     return bool(named) and all(used[by, c] + sums[c] <= quota[by, c] for c in named)
 
 
+def covers(snap: Snapshot, trial: Trial, sums: tuple[int, ...]) -> Bools:
+    """(Q,) ``covered`` of every queue, as things stand on a trial."""
+    queues, need = snap.queues, np.array(sums, np.int64)
+    guard = queues.guard[: queues.height]
+    quota = queues.quota[guard]
+    named = (need > 0) & (quota > 0)
+    within = ~named | (trial.used[guard] + need <= quota)
+    return (guard >= 0) & named.any(axis=1) & within.all(axis=1)
+
+
 def borrows(sums: Ints, used: Ints, quota: Ints) -> bool:
     """Whether a queue that uses ``used`` would still use its whole ``quota`` without ``sums``, in a resource that the
     quota names and these need; (3,) each."""
@@ -33,9 +45,14 @@ def borrows(sums: Ints, used: Ints, quota: Ints) -> bool:
 class Lent:
     """What queues have borrowed and may lose, as jobs are taken from them one by one."""
 
-    def __init__(self, snap: Snapshot) -> None:
+    def __init__(self, snap: Snapshot, used: Ints | None = None) -> None:
         self._queues, self._jobs = snap.queues, snap.jobs
-        self._used: Ints = snap.queues.used[: snap.queues.height].copy()
+        self._used: Ints = (snap.queues.used[: snap.queues.height] if used is None else used).copy()
+        self._snap = snap
+
+    def copy(self) -> "Lent":
+        """The same, to take from on trial."""
+        return Lent(self._snap, self._used)
 
     def leave(self, row: int) -> None:
         """A job leaves, whoever asked for it."""

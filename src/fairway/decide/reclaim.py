@@ -7,12 +7,15 @@ at least one resource. So it is not covered when it waits again, and takes nothi
 over its quota; and nobody is stopped unless a trial has shown that the one who takes back then fits.
 """
 
+from collections.abc import Iterable
+from itertools import islice
+
 import numpy as np
 
-from fairway.decide import near, preempt
+from fairway.decide import near
 from fairway.decide.preempt import Preemption, Search, Victim
 from fairway.decide.quota import Lent, covered
-from fairway.decide.victims import losses
+from fairway.decide.victims import ROUNDING, Shares, Victims, losses, nodes_by_bound, shares
 from fairway.model.job import PriorityClass
 from fairway.model.phases import JobPhase
 from fairway.model.policy import Policy
@@ -20,12 +23,13 @@ from fairway.state.columns import Bools, Floats, Ints
 from fairway.state.groups import Group, Shape
 from fairway.state.jobs import PHASE_CODE, task_need
 from fairway.state.snapshot import Snapshot, Trial
-from fairway.state.tables import SUMS
 
 MOST_LOOKED_AT = 2_048
 """Jobs that borrow, the cheapest first, among which victims for one job are looked for."""
+MOST_NODES = 128
+"""Nodes that are looked at for a job of one task, those that could cost least first."""
 MOST_TRIES = 16
-"""Nodes on which one job of one task is tried."""
+"""Of these the nodes on which it is tried."""
 
 
 class Reclaim:
@@ -34,7 +38,7 @@ class Reclaim:
     def __init__(self, snap: Snapshot, trial: Trial, policy: Policy, stopped: set[int]) -> None:
         self._snap, self._trial, self._policy, self._stopped = snap, trial, policy, stopped
         self._hopeless: set[Shape] = set()
-        self._pool: list[int] | None = None
+        self._pool: _Pool | None = None
 
     def find(self, group: Group) -> Preemption | None:
         """The borrowers whose room a job of this group takes back, and where it goes then; None when its quota does not
@@ -44,95 +48,108 @@ class Reclaim:
         if shape in self._hopeless or not covered(group.queue, shape.least_sums, quotas):
             return None
         search = Search(self._snap, self._trial, self._policy, group, self._stopped, self._policy.max_victims)
-        here = self._by_node(near.could_host(self._snap, shape), int(queues.guard[group.queue]))
+        pool = self._borrowers()
+        able = near.could_host(self._snap, shape)
+        may = pool.found.stopping | (pool.guard != queues.guard[group.queue])
+        where = pool.where.only(may)
         if shape.single:
-            found = self._single(search, here)
+            found = self._single(search, pool, where, able)
         else:
-            rank = {row: place for place, row in enumerate(self._cheapest_first())}
-            rows = dict.fromkeys(row for rows in here.values() for row in rows)
-            found = search.cheapest(self._spared(sorted(rows, key=lambda row: rank.get(row, -1))))
+            found = search.cheapest(self._spared(pool, np.unique(where.victim[able[where.nodes]])))
         if found is None:
             self._hopeless.add(shape)
         return found
 
-    def _single(self, search: Search, here: dict[int, list[int]]) -> Preemption | None:
+    def _single(self, search: Search, pool: "_Pool", where: Shares, able: Bools) -> Preemption | None:
         """On the node where least is lost, of the first few that have room once the cheapest borrowers are gone."""
         snap, trial, best, tries = self._snap, self._trial, None, MOST_TRIES
         request = search.group.shape.roles[0][0]
         need = np.array([*request.flat, 1 if request.gpu_memory_mib else request.gpus * request.gpu_milli])
-        for node, rows in here.items():
-            victims = self._spared(rows)
-            if not victims or (best is not None and victims[0].lost >= _loss(best)):
-                continue
+        for bound, node in nodes_by_bound(snap, trial, where, able, request)[:MOST_NODES]:
+            if not tries or (best is not None and bound >= _loss(best) * ROUNDING):
+                break
+            victims = self._spared(pool, where.victim[where.nodes == node])
             have = np.array([*trial.free[node].tolist(), int(trial.gpu_free[node])])
             for victim in victims:
                 job = snap.jobs.job(victim.row)
                 for task in snap.jobs.placement[victim.row]:
                     if snap.nodes.row_of[task.node] == node:
                         have += (*task_need(job, task), len(task.devices) * task.gpu_milli)
-            if (have < need).any() or not tries:
+            if (have < need).any():
                 continue
             tries -= 1
             only = np.zeros(snap.nodes.height, np.bool_)
             only[node] = True
-            found = search.cheapest(victims, only)
+            found = search.cheapest(victims, only, node)
             if found is not None and (best is None or _loss(found) < _loss(best)):
                 best = found
         return best
 
-    def _by_node(self, able: Bools, claimant: int) -> dict[int, list[int]]:
-        """Rows of jobs by the nodes they have tasks on: those that are leaving anyway, then the cheapest to stop."""
-        snap, jobs, found = self._snap, self._snap.jobs, dict[int, list[int]]()
-        own = snap.queues.guard
-        may = (row for row in self._cheapest_first() if own[jobs.queue[row]] != claimant and row not in self._stopped)
-        for row in (*self._leaving(), *may):
-            for task in jobs.placement[row]:
-                node = snap.nodes.row_of[task.node]
-                if able[node] and row not in found.setdefault(node, []):
-                    found[node].append(row)
-        return found
+    def _spared(self, pool: "_Pool", some: Ints) -> list[Victim]:
+        """Of these jobs those that may be stopped together without taking from any queue what its quota covers, as many
+        as may be: who is leaving anyway first, then the cheapest."""
+        leaving = pool.found.stopping[some]
+        found = [pool.found.at(index) for index in some[leaving].tolist()]
+        lent = pool.lent.copy()
+        others = (pool.found.at(index) for index in some[~leaving].tolist() if lent.take(int(pool.found.rows[index])))
+        return [*found, *islice(others, self._policy.max_victims)]
 
-    def _leaving(self) -> list[int]:
-        jobs = self._snap.jobs
-        stopping = np.flatnonzero(jobs.phase[: jobs.height] == PHASE_CODE[JobPhase.STOPPING])
-        return sorted({*stopping.tolist(), *self._stopped})
+    def _borrowers(self) -> "_Pool":
+        """Everybody who may be stopped, found once per decision and kept up as its plan stops some of them."""
+        if self._pool is None or not self._pool.knows(self._stopped):
+            self._pool = _pool(self._snap, self._policy, self._stopped)
+        self._pool.leave(self._stopped)
+        return self._pool
 
-    def _spared(self, rows: list[int]) -> list[Victim]:
-        """Of these jobs those that may be stopped together without taking from any queue what its quota covers."""
-        lent, leaving = Lent(self._snap), set(self._leaving())
-        for row in leaving:
-            lent.leave(row)
-        found = [Victim(row, 0, 0, stopping=True) for row in rows if row in leaving]
-        found += [
-            preempt.lost_work(self._snap, self._policy, row) for row in rows if row not in leaving and lent.take(row)
-        ]
-        return found
 
-    def _cheapest_first(self) -> list[int]:
-        """Rows of live jobs of queues that borrow, found once per decision."""
-        if self._pool is not None:
-            return self._pool
-        snap, jobs, queues = self._snap, self._snap.jobs, self._snap.queues
-        live = _live(snap)
-        guard = queues.guard[jobs.queue[live]]
-        over = _over(queues.used[: queues.height], queues.quota[: queues.height])
-        may = (guard < 0) | (over[guard] > 0)
-        may &= (jobs.cls[live] != PriorityClass.CRITICAL) & (jobs.phase[live] != PHASE_CODE[JobPhase.STOPPING])
-        live, far = live[may], np.where(guard < 0, np.inf, over[guard])[may]
-        _, lost = losses(snap, self._policy, live)
-        order = np.lexsort((-jobs.ordinal[live], -jobs.cls[live], -far, lost))
-        pool: list[int] = live[order[:MOST_LOOKED_AT]].tolist()
-        self._pool = pool
-        return pool
+class _Pool:
+    """Jobs that are leaving, and live ones of queues that borrow: those first that are cheapest to stop.
+
+    ``found`` is who they are, ``where`` where they lie, ``guard`` (V,) the queue whose quota covers each, and ``lent``
+    what queues may lose once all that are leaving have left.
+    """
+
+    def __init__(self, snap: Snapshot, found: Victims) -> None:
+        self.found, self.where = found, shares(snap, found)
+        self.guard: Ints = snap.queues.guard[snap.jobs.queue[found.rows]]
+        self.lent = Lent(snap)
+        self._index = {row: index for index, row in enumerate(found.rows.tolist())}
+        self._left = set[int]()
+        self.leave(found.rows[found.stopping].tolist())
+
+    def knows(self, rows: set[int]) -> bool:
+        """Whether all of these are in it."""
+        return rows <= self._index.keys()
+
+    def leave(self, rows: Iterable[int]) -> None:
+        """These jobs are stopped."""
+        for row in sorted({*rows} - self._left):
+            index = self._index[row]
+            self.found.stopping[index], self.found.lost[index], self.found.lost_ms[index] = True, 0, 0
+            self.where.lost[self.where.victim == index] = 0.0
+            self.lent.leave(row)
+            self._left.add(row)
+
+
+def _pool(snap: Snapshot, policy: Policy, stopped: set[int]) -> _Pool:
+    jobs, queues = snap.jobs, snap.queues
+    live = np.flatnonzero(jobs.live())
+    leaving = jobs.phase[live] == PHASE_CODE[JobPhase.STOPPING]
+    leaving[np.isin(live, sorted(stopped))] = True
+    guard = queues.guard[jobs.queue[live]]
+    over = _over(queues.used[: queues.height], queues.quota[: queues.height])
+    may = ((guard < 0) | (over[guard] > 0)) & (jobs.cls[live] != PriorityClass.CRITICAL) & ~leaving
+    rows, far = live[may], np.where(guard < 0, np.inf, over[guard])[may]
+    _, lost = losses(snap, policy, rows)
+    order = np.lexsort((-jobs.ordinal[rows], -jobs.cls[rows], -far, lost))[:MOST_LOOKED_AT]
+    rows = np.concatenate([live[leaving], rows[order]])
+    lost_ms, lost = losses(snap, policy, rows)
+    stays = np.arange(len(rows)) >= np.count_nonzero(leaving)
+    return _Pool(snap, Victims(rows, lost_ms * stays, lost * stays, ~stays))
 
 
 def _loss(found: Preemption) -> int:
     return sum(victim.lost for victim in found.victims)
-
-
-def _live(snap: Snapshot) -> Ints:
-    jobs = snap.jobs
-    return np.flatnonzero(jobs.sums[: jobs.height, : len(SUMS)].any(axis=1))
 
 
 def _over(used: Ints, quota: Ints) -> Floats:

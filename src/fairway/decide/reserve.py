@@ -79,14 +79,8 @@ def earliest(
 
 def held_room(snap: Snapshot, held: Sequence[tuple[int, Placement]]) -> tuple[Takings, Ints]:
     """What jobs hold by their placements, task by task, and how many tasks each has, (R,)."""
-    jobs, row_of = snap.jobs, snap.nodes.row_of
     tasks = [(row, task) for row, placement in held for task in placement]
-    milli = np.zeros((len(tasks), snap.nodes.device_free.shape[1]), np.int64)
-    for at, (_, task) in enumerate(tasks):
-        milli[at, list(task.devices)] = task.gpu_milli
-    nodes = np.array([row_of[task.node] for _, task in tasks], np.int64)
-    flat = np.array([task_need(jobs.job(row), task) for row, task in tasks], np.int64).reshape(-1, 4)
-    return Takings(nodes, flat, milli), np.array([len(placement) for _, placement in held], np.int64)
+    return Takings.of(snap, tasks), np.array([len(placement) for _, placement in held], np.int64)
 
 
 def timeline(held: tuple[Takings, Ints], by_end: Ints, ends: Ints) -> Timeline:

@@ -23,11 +23,13 @@ from fairway.model.policy import Policy
 from fairway.model.reasons import Grown, Shrunk
 from fairway.model.time import MINUTE, Instant, later
 from fairway.state.columns import Bools, Ints
-from fairway.state.groups import Group
+from fairway.state.groups import Group, Shape
 from fairway.state.jobs import PHASE_CODE, placed_sums
-from fairway.state.snapshot import Snapshot, Trial
+from fairway.state.snapshot import Snapshot, Takings, Trial
 from fairway.state.tables import CPU, NO_LIMIT
 
+MOST_LOOKED = 256
+"""Jobs that might shrink among which those who do are looked for, of the lowest classes first."""
 MOST_SIZES = 16
 """Sizes that are considered for one job: all it may have, or as many spread evenly from its least to its most."""
 _MAY_SHRINK = [PHASE_CODE[JobPhase.STARTING], PHASE_CODE[JobPhase.RUNNING]]
@@ -124,32 +126,97 @@ class Room:
     shrunk: tuple[Resize, ...]
 
 
-def shrink(snap: Snapshot, trial: Trial, policy: Policy, group: Group, row: int, leaving: set[int]) -> Room | None:
-    """Room for the least start of a waiting job by fewer workers of others; None where that is not to be had.
+class Shrinking:
+    """Who could go on with fewer workers, for one decision. ``leaving`` are rows of jobs that its plan stops; it grows
+    as the plan does. False when there is nobody."""
 
-    The trial is left as it was.
-    """
-    jobs = snap.jobs
-    rows = [other for other in resizable(snap, leaving) if jobs.cls[other] >= group.cls]
-    floors = _floors(snap, policy, rows) if rows else {}
-    given_up: dict[int, int] = {}
-    for other in sorted(
-        floors, key=lambda other: (-int(jobs.cls[other]), _loss(snap, policy, other, floors[other]), other)
-    ):
-        given_up[other] = floors[other]
-        if len(given_up) > policy.max_victims:
+    def __init__(self, snap: Snapshot, trial: Trial, policy: Policy, leaving: set[int]) -> None:
+        self._snap, self._trial, self._policy, self._leaving = snap, trial, policy, leaving
+        self._rows = resizable(snap, leaving) if policy.elastic.shrink else []
+        self._ranked: list[tuple[int, int, int]] | None = None
+        self._leaves: dict[tuple[int, int], Takings] = {}
+        """What a job gives up when it keeps so many workers, by (row, workers)."""
+        self._hopeless: dict[Shape, int] = {}
+        """The highest class in which a shape was looked for in vain: a lower one may take from fewer."""
+
+    def __bool__(self) -> bool:
+        return bool(self._rows)
+
+    def find(self, group: Group, row: int) -> Room | None:
+        """Room for the least start of a waiting job by fewer workers of others; None where that is not to be had. The
+        trial is left as it was."""
+        snap, trial, policy = self._snap, self._trial, self._policy
+        if not self._rows or self._hopeless.get(group.shape, group.cls + 1) <= group.cls:
             return None
-        if _room(snap, trial, policy, group, given_up) is not None:
-            break
-    else:
-        return None
-    for other in reversed(list(given_up)):
-        _spare(snap, trial, policy, group, given_up, other)
-    placement = _room(snap, trial, policy, group, given_up)
-    if placement is None:
-        return None
-    name = jobs.id_of(row)
-    return Room(placement, tuple(_shrunk(snap, other, kept, name) for other, kept in given_up.items()))
+        least_cls = int(group.cls)
+        able = [(other, least) for other, least, cls in self._floors() if cls >= least_cls]
+        able = [(other, least) for other, least in able if other not in self._leaving][: policy.max_victims]
+        if not able or self._room(group, dict(able)) is None:
+            if over_limit(snap, trial, group.queue, group.shape.least_sums) is None:
+                self._hopeless[group.shape] = group.cls
+            return None
+        low, high = 1, len(able)
+        while low < high:
+            middle = (low + high) // 2
+            if self._room(group, dict(able[:middle])) is None:
+                low = middle + 1
+            else:
+                high = middle
+        given_up = dict(able[:high])
+        for other in reversed(list(given_up)):
+            self._spare(group, given_up, other)
+        placement = self._room(group, given_up)
+        if placement is None:
+            return None
+        name = snap.jobs.id_of(row)
+        return Room(placement, tuple(_shrunk(snap, other, kept, name) for other, kept in given_up.items()))
+
+    def _floors(self) -> list[tuple[int, int, int]]:
+        """(row, fewest workers, class) of those with more: the lowest class, and there who loses least, first."""
+        if self._ranked is None:
+            cls = {row: int(self._snap.jobs.cls[row]) for row in self._rows}
+            some = sorted(self._rows, key=lambda row: -cls[row])[:MOST_LOOKED]
+            floors = _floors(self._snap, self._policy, some)
+            loss = {row: _loss(self._snap, self._policy, row, least) for row, least in floors.items()}
+            order = sorted(floors, key=lambda row: (-cls[row], loss[row], row))
+            self._ranked = [(row, floors[row], cls[row]) for row in order]
+        return self._ranked
+
+    def _spare(self, group: Group, given_up: dict[int, int], other: int) -> None:
+        """Let a job keep as many workers as it can; all of them, and it is left out."""
+        low, high = given_up[other], len(self._snap.jobs.placement[other])
+        while low < high:
+            middle = (low + high + 1) // 2
+            if self._room(group, {**given_up, other: middle}) is None:
+                high = middle - 1
+            else:
+                low = middle
+        if low == len(self._snap.jobs.placement[other]):
+            del given_up[other]
+        else:
+            given_up[other] = low
+
+    def _room(self, group: Group, kept: Mapping[int, int]) -> Placement | None:
+        """Where the least start fits, within limits, when these jobs keep so many workers; the trial is as before."""
+        snap, trial, least = self._snap, self._trial, group.shape.least_sums
+        mark, over = trial.mark(), over_limit(snap, trial, group.queue, least) is not None
+        if kept:
+            trial.take_all(Takings.together([self._gives_up(row, count) for row, count in kept.items()]).reverse())
+        if over:
+            for row, count in kept.items():
+                sums = placed_sums(snap.jobs.job(row), tuple(_dropped(snap, row, count)))
+                trial.charge(int(snap.jobs.queue[row]), tuple(-amount for amount in sums))
+            over = over_limit(snap, trial, group.queue, least) is not None
+        outcome = None if over else place(snap, trial, self._policy, group.shape, least=True)
+        trial.rollback(mark)
+        return outcome.placement if isinstance(outcome, Fitted) else None
+
+    def _gives_up(self, row: int, count: int) -> Takings:
+        known = self._leaves.get((row, count))
+        if known is None:
+            known = Takings.of(self._snap, [(row, task) for task in _dropped(self._snap, row, count)])
+            self._leaves[row, count] = known
+        return known
 
 
 def _floors(snap: Snapshot, policy: Policy, rows: list[int]) -> dict[int, int]:
@@ -170,32 +237,6 @@ def _loss(snap: Snapshot, policy: Policy, row: int, floor: int) -> float:
     full, held = snap.jobs.job(row).tasks, len(snap.jobs.placement[row])
     least, now, most = curves.speeds(snap, policy, row, [floor, held, full]).tolist()
     return (now - least) / max(now, most) / (held - floor)
-
-
-def _spare(snap: Snapshot, trial: Trial, policy: Policy, group: Group, given_up: dict[int, int], other: int) -> None:
-    """Let a job keep as many workers as it can; all of them, and it is left out."""
-    low, high = given_up[other], len(snap.jobs.placement[other])
-    while low < high:
-        middle = (low + high + 1) // 2
-        if _room(snap, trial, policy, group, {**given_up, other: middle}) is None:
-            high = middle - 1
-        else:
-            low = middle
-    if low == len(snap.jobs.placement[other]):
-        del given_up[other]
-    else:
-        given_up[other] = low
-
-
-def _room(snap: Snapshot, trial: Trial, policy: Policy, group: Group, kept: Mapping[int, int]) -> Placement | None:
-    """Where the least start fits, within its limits, when these jobs keep so many workers; the trial is as before."""
-    mark = trial.mark()
-    for row, count in kept.items():
-        _leave(snap, trial, row, _dropped(snap, row, count))
-    over = over_limit(snap, trial, group.queue, group.shape.least_sums)
-    outcome = None if over else place(snap, trial, policy, group.shape, least=True)
-    trial.rollback(mark)
-    return outcome.placement if isinstance(outcome, Fitted) else None
 
 
 def _leave(snap: Snapshot, trial: Trial, row: int, tasks: Sequence[TaskPlacement], sign: int = -1) -> None:

@@ -7,6 +7,7 @@ below what was found.
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -20,7 +21,7 @@ from fairway.state.jobs import PHASE_CODE
 from fairway.state.snapshot import Snapshot, Trial
 
 _STOPPING = PHASE_CODE[JobPhase.STOPPING]
-_ROUNDING = 1 - 1e-9
+ROUNDING = 1 - 1e-9
 """A bound that is a sum of fractions may be above the truth in its last bits."""
 
 
@@ -80,10 +81,42 @@ def losses(snap: Snapshot, policy: Policy, rows: Ints) -> tuple[Ints, Ints]:
     return lost_ms, (lost_ms + policy.preemption.restart) * width
 
 
+class Shares(NamedTuple):
+    """A row for each victim on each of its nodes, (K,): what it would lose, its index, the node, milli-GPUs there."""
+
+    lost: Floats
+    victim: Ints
+    nodes: Ints
+    milli: Ints
+
+    def only(self, which: Bools) -> "Shares":
+        """Those of some victims; ``which`` is (V,)."""
+        kept = which[self.victim]
+        return Shares(self.lost[kept], self.victim[kept], self.nodes[kept], self.milli[kept])
+
+
+def shares(snap: Snapshot, found: Victims) -> Shares:
+    """Where the victims lie."""
+    jobs = snap.jobs
+    home = jobs.home[found.rows] - 1
+    one = np.flatnonzero(home >= 0)
+    index, nodes, milli = one.tolist(), home[one].tolist(), jobs.sums[found.rows[one], 2].tolist()
+    for at in np.flatnonzero(home < 0).tolist():
+        here: dict[int, int] = {}
+        for task in jobs.placement[int(found.rows[at])]:
+            node = snap.nodes.row_of[task.node]
+            here[node] = here.get(node, 0) + len(task.devices) * task.gpu_milli
+        index += [at] * len(here)
+        nodes += here
+        milli += here.values()
+    which = np.array(index, np.int64)
+    return Shares(found.lost[which].astype(np.float64), which, np.array(nodes, np.int64), np.array(milli, np.int64))
+
+
 def cheapest_first(snap: Snapshot, found: Victims, able: Bools, most: int) -> list[Victim]:
     """Those with a task on an ``able`` (N,) node: the stopping ones, then up to ``most`` others, least lost first."""
     jobs = snap.jobs
-    _, index, nodes, _ = _shares(snap, found)
+    _, index, nodes, _ = shares(snap, found)
     there = np.zeros(len(found.rows), np.bool_)
     there[index[able[nodes]]] = True
     some = np.flatnonzero(there)
@@ -93,11 +126,11 @@ def cheapest_first(snap: Snapshot, found: Victims, able: Bools, most: int) -> li
 
 
 def nodes_by_bound(
-    snap: Snapshot, trial: Trial, found: Victims, able: Bools, request: Request
+    snap: Snapshot, trial: Trial, some: Shares, able: Bools, request: Request
 ) -> list[tuple[float, int]]:
     """(least that it could cost, node) of ``able`` nodes on which a task could fit if victims went, cheapest first."""
     height = snap.nodes.height
-    lost, _, nodes, milli = _shares(snap, found)
+    lost, _, nodes, milli = some
     need = np.zeros(height, np.int64)
     if request.fractional:  # of one device, which gains no more than all victims together leave
         need = fit.milli_per_device(snap.nodes, request) - trial.share_max
@@ -113,24 +146,6 @@ def nodes_by_bound(
     bound = np.bincount(nodes, part * lost, height)
     least = np.full(height, np.inf)
     np.minimum.at(least, nodes, lost)
-    bound = np.where(need > 0, np.maximum(bound, least), least) * _ROUNDING  # somebody must go as a whole
+    bound = np.where(need > 0, np.maximum(bound, least), least) * ROUNDING  # somebody must go as a whole
     there = np.flatnonzero(able & (np.bincount(nodes, minlength=height) > 0) & (total >= need))
     return sorted(zip(bound[there].tolist(), there.tolist(), strict=True))
-
-
-def _shares(snap: Snapshot, found: Victims) -> tuple[Floats, Ints, Ints, Ints]:
-    """A row for each victim on each of its nodes: (what it would lose, index of the victim, node, milli-GPUs there)."""
-    jobs = snap.jobs
-    home = jobs.home[found.rows] - 1
-    one = np.flatnonzero(home >= 0)
-    index, nodes, milli = one.tolist(), home[one].tolist(), jobs.sums[found.rows[one], 2].tolist()
-    for at in np.flatnonzero(home < 0).tolist():
-        here: dict[int, int] = {}
-        for task in jobs.placement[int(found.rows[at])]:
-            node = snap.nodes.row_of[task.node]
-            here[node] = here.get(node, 0) + len(task.devices) * task.gpu_milli
-        index += [at] * len(here)
-        nodes += here
-        milli += here.values()
-    which = np.array(index, np.int64)
-    return found.lost[which].astype(np.float64), which, np.array(nodes, np.int64), np.array(milli, np.int64)

@@ -1,6 +1,6 @@
 """What ``decide`` may see: the state, read-only, and a trial on which it may place and evict as if."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, NamedTuple, Self
@@ -87,6 +87,22 @@ class Takings:
     def reverse(self) -> Self:
         """What gives it all back."""
         return type(self)(self.nodes, -self.flat, -self.milli)
+
+    @classmethod
+    def of(cls, snap: Snapshot, tasks: Sequence[tuple[int, TaskPlacement]]) -> Self:
+        """What these tasks hold, each with the row of its job."""
+        milli = np.zeros((len(tasks), snap.nodes.device_free.shape[1]), np.int64)
+        for at, (_, task) in enumerate(tasks):
+            milli[at, list(task.devices)] = task.gpu_milli
+        nodes = np.array([snap.nodes.row_of[task.node] for _, task in tasks], np.int64)
+        flat = np.array([task_need(snap.jobs.job(row), task) for row, task in tasks], np.int64).reshape(-1, 4)
+        return cls(nodes, flat, milli)
+
+    @classmethod
+    def together(cls, several: Sequence[Self]) -> Self:
+        """One after the other."""
+        columns = zip(*((each.nodes, each.flat, each.milli) for each in several), strict=True)
+        return cls(*map(np.concatenate, columns))
 
     def some(self, which: Ints | slice) -> Self:
         """Those of the tasks that ``which`` names, in its order."""
