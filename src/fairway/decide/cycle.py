@@ -1,7 +1,7 @@
 """One decision in the making: what its stages share, and the steps that several of them take."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from fairway.decide import curves, order, preempt
 from fairway.decide.admit import over_limit
@@ -25,8 +25,8 @@ class Cycle:
     trial: Trial
     policy: Policy
     disciplines: order.Disciplines
-    actions: list[Action] = field(default_factory=list[Action])
-    victims: set[int] = field(default_factory=set[int])
+    actions: list[Action]
+    victims: set[int]
     """Rows of jobs that this plan stops."""
     booked: BookedRoom | None = None
     """What queues have booked, where anything is."""

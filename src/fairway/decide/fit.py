@@ -4,11 +4,11 @@ Every array is (N,), one entry per node row. ``Capacity`` is either what is free
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 
+from fairway.model.frozen import frozen
 from fairway.model.resources import WHOLE, Request
 from fairway.state.columns import Bools, Floats, Ints
 from fairway.state.snapshot import Snapshot, Trial
@@ -18,7 +18,7 @@ PLENTY = 1 << 20
 """More tasks than any node holds: the room for a task that needs nothing."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Capacity:
     """Room of every node. Shapes: ``flat`` (N, 4), the rest (N,)."""
 

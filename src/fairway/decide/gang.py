@@ -11,6 +11,7 @@ import numpy as np
 from fairway.decide import fit, near, score, scores
 from fairway.decide.ranks import Ranks, ranks_for
 from fairway.decide.search import Found
+from fairway.model.frozen import frozen
 from fairway.model.plan import Placement, TaskPlacement
 from fairway.model.policy import Policy
 from fairway.model.reasons import Placed
@@ -22,7 +23,7 @@ from fairway.state.places import LEVELS
 from fairway.state.snapshot import Snapshot, Trial
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Fitted:
     """A job that fits, taken off the trial already."""
 

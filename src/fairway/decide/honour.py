@@ -80,7 +80,7 @@ def use_bookings(cycle: Cycle) -> None:
 
 def _walk_own(cycle: Cycle, room: BookedRoom, names: list[BookingId], below: Bools) -> None:
     snap = cycle.snap
-    inner = Cycle(snap, room.only(names), cycle.policy, cycle.disciplines)
+    inner = Cycle(snap, room.only(names), cycle.policy, cycle.disciplines, [], set())
     line = Line(snap, inner.trial, cycle.policy, cycle.disciplines, among=below)
     slowly = list[Action]()
     for why, at in line.walk():

@@ -36,7 +36,7 @@ def decide(snap: Snapshot, policy: Policy, disciplines: order.Disciplines = orde
     groups, look = snap.groups, snap.look_due and policy.elastic.grow
     if not (groups.ready or snap.held or snap.overdue or snap.tidy_due or look or snap.bookings.due):
         return NOTHING
-    cycle = Cycle(snap, Trial(snap), policy, disciplines)
+    cycle = Cycle(snap, Trial(snap), policy, disciplines, [], set())
     if keeps(snap, policy):
         cycle.booked = BookedRoom(snap, cycle.trial, policy)
     for stage in STAGES:

@@ -16,7 +16,7 @@ from fairway.decide import fit, near, score, scores
 from fairway.decide.search import BLOCK, LOOK_AT, MOST_IDLE, Found
 from fairway.model.policy import Policy
 from fairway.model.resources import WHOLE, Request
-from fairway.state.columns import Bools, Floats
+from fairway.state.columns import Floats
 from fairway.state.groups import Shape
 from fairway.state.snapshot import Snapshot, Trial
 from fairway.state.tables import CPU, MEMORY
@@ -30,22 +30,34 @@ FEW = 8
 def ranks_for(snap: Snapshot, trial: Trial, policy: Policy, shape: Shape) -> "Ranks | None":
     """The ranks for a job of one task, up to date; None where the node has to be searched for: the first time that
     somebody asks, for shares of devices, beside others to keep apart from, where types differ, for other scores."""
-    known, request = trial.known, shape.roles[0][0]
-    if known is None or request.fractional or request.gpu_memory_mib or shape.where.apart or not scores.linear(policy):
+    known = trial.known
+    if known is None:
         return None
-    if request.accelerators and (request in trial.liking or len({*_speeds(snap, request)} - {0.0}) != 1):
-        return None
-    if shape not in known:
-        if len(known) >= MOST:
-            del known[next(iter(known))]
-        known[shape] = None
-        return None
-    ranks, scale = known[shape], score.scale(snap, policy)
-    able = near.allowed(snap, shape)
-    if not isinstance(ranks, Ranks) or ranks.scale != scale:
-        ranks = known[shape] = Ranks(snap, trial, request, able, scale)
-    ranks.follow(snap, trial, able)
+    ranks = known.get(shape, ASKED)
+    if ranks is ASKED or ranks.policy is not policy:
+        if not _suits(snap, policy, shape):
+            return None
+        if ranks is ASKED and shape not in known:
+            if len(known) >= MOST:
+                del known[next(iter(known))]
+            known[shape] = ASKED
+            return None
+        ranks = known[shape] = Ranks(snap, trial, policy, shape)
+    ranks.follow(snap, trial)
     return ranks
+
+
+ASKED: Any = object()
+"""In place of the ranks of a shape that was asked for once."""
+
+
+def _suits(snap: Snapshot, policy: Policy, shape: Shape) -> bool:
+    request = shape.roles[0][0]
+    if request.fractional or request.gpu_memory_mib or shape.where.apart or not scores.linear(policy):
+        return False
+    if not request.accelerators:
+        return True
+    return policy.placement.types == "fastest" and len({*_speeds(snap, request)} - {0.0}) == 1
 
 
 def _speeds(snap: Snapshot, request: Request) -> list[float]:
@@ -53,29 +65,29 @@ def _speeds(snap: Snapshot, request: Request) -> list[float]:
 
 
 class Ranks:
-    """Of one request on the nodes in ``able`` (N,), which others keep up to date."""
+    """Of one shape under one policy, on nodes that stay what they are but for the work on them."""
 
-    def __init__(
-        self, snap: Snapshot, trial: Trial, request: Request, able: Bools, scale: tuple[float, float, float]
-    ) -> None:
-        self.scale, self._request = scale, request
+    def __init__(self, snap: Snapshot, trial: Trial, policy: Policy, shape: Shape) -> None:
+        request = shape.roles[0][0]
+        self.policy, self.scale = policy, score.scale(snap, policy)
+        self._request, self._able = request, near.allowed(snap, shape)
         self._needs = [(column, need) for column, need in enumerate(request.flat) if need]
         self._types = [speed > 0 for speed in _speeds(snap, request)] if request.accelerators else None
         """By kind of device whether it will do; None where all of them do."""
-        self._rank_all(snap, trial, able)
+        self._rank_all(snap, trial)
 
-    def follow(self, snap: Snapshot, trial: Trial, able: Bools) -> None:
+    def follow(self, snap: Snapshot, trial: Trial) -> None:
         """Look at what has changed since this was last done."""
         if self._seen == len(trial.changes):
             return
         rows = set(trial.changes[self._seen :])
         if len(rows) > FEW:
-            self._rank_all(snap, trial, able)
+            self._rank_all(snap, trial)
             return
         nodes, types = snap.nodes, self._types
         for row in rows:
             could = nodes.placeable.item(row) and (types is None or types[nodes.kind.item(row)])
-            self._rank(trial, row, could, able.item(row))
+            self._rank(trial, row, could, self._able.item(row))
         self._seen = len(trial.changes)
 
     def best(self) -> Found | None:
@@ -107,9 +119,9 @@ class Ranks:
                 break
         return found, seen
 
-    def _rank_all(self, snap: Snapshot, trial: Trial, able: Bools) -> None:
+    def _rank_all(self, snap: Snapshot, trial: Trial) -> None:
         nodes, request = snap.nodes, self._request
-        fits = fit.fits(nodes, fit.free_capacity(snap, trial, able), request)
+        fits = fit.fits(nodes, fit.free_capacity(snap, trial, self._able), request)
         rows = fits.nonzero()[0]
         self._ranks: Floats = np.full(len(fits), math.inf)
         self._ranks[rows] = score.best_fit(score.leftovers(snap, trial, request, rows), self.scale)

@@ -32,9 +32,9 @@ def liking(snap: Snapshot, trial: Trial, policy: Policy, rows: Ints, shapes: Int
 
     ``rows`` and ``shapes`` (P,): jobs in line and their shapes.
     """
-    nodes, kinds = snap.nodes, tuple(snap.nodes.kinds)
-    if policy.placement.types == "fastest" or len(kinds) < 2 or not len(rows):
+    if policy.placement.types == "fastest" or len(snap.nodes.kinds) < 2 or not len(rows):
         return {}
+    nodes, kinds = snap.nodes, tuple(snap.nodes.kinds)
     waiting = np.bincount(shapes, minlength=len(snap.groups.shapes.shapes)).astype(np.int64)
     known = snap.groups.shapes.shapes
     most: list[int] = np.argsort(-waiting, kind="stable")[:MOST_SHAPES].tolist()

@@ -3,13 +3,14 @@
 from dataclasses import dataclass
 
 from fairway.model.elastic import Batch
+from fairway.model.frozen import frozen
 from fairway.model.ids import AttemptId
 from fairway.model.job import Job
 from fairway.model.plan import Placement
 from fairway.model.time import Duration, Instant
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StartAttempt:
     """Start every task of ``placement``; an attempt that was ever started is not started again. ``batch`` is told to
     every task."""
@@ -31,7 +32,7 @@ class StopAttempt:
     grace: Duration
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ForgetAttempt:
     """The end of this attempt is durable: leave it out of inventories from now on. Its logs stay."""
 
@@ -39,7 +40,7 @@ class ForgetAttempt:
     attempt: AttemptId
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class WakeAt:
     """Send an empty batch of facts at this instant, or soon after: something is due."""
 

@@ -56,7 +56,7 @@ class Loop:
         now = Instant(max(state.now, facts.now))
         due = state.next_timer()
         if facts.items or (due is not None and due <= now):
-            self._remember(Facts(now, facts.items), len(facts.items) or 1)
+            self._remember(facts if facts.now == now else Facts(now, facts.items), len(facts.items) or 1)
         seen = snapshot(state)
         if seen.now != now:
             seen = seen._replace(now=now)

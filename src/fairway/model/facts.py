@@ -9,6 +9,7 @@ whatever was missed.
 from dataclasses import dataclass
 
 from fairway.model.booking import Booking
+from fairway.model.frozen import frozen
 from fairway.model.ids import AttemptId, BookingId, ExecutorId, JobId, NodeId, ServiceId
 from fairway.model.job import Job
 from fairway.model.node import Node
@@ -21,7 +22,7 @@ from fairway.model.service import Service
 from fairway.model.time import Instant
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class JobSubmitted:
     """A job was accepted."""
 
@@ -124,7 +125,7 @@ class NodeCordoned:
     on: bool = True
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class AttemptStarted:
     """An executor has started every task of an attempt."""
 
@@ -134,7 +135,7 @@ class AttemptStarted:
     at: Instant
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Outcome:
     """How an attempt ended: ``cause`` as far as its executor can tell, exit status or signal of the first task to fail.
 
@@ -147,7 +148,7 @@ class Outcome:
     message: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class AttemptEnded:
     """Every task of an attempt has ended, or it never started."""
 
@@ -206,7 +207,7 @@ class Inventory:
     attempts: tuple[Observed, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Ruled:
     """A plan was accepted and is now the intent."""
 
@@ -245,7 +246,7 @@ Fact = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Facts:
     """What became known at one instant, in order. An empty batch is a tick: only time has passed."""
 

@@ -6,13 +6,14 @@ from functools import lru_cache
 
 from fairway.model.booking import BookingShort, Devices
 from fairway.model.elastic import Batch
+from fairway.model.frozen import frozen
 from fairway.model.ids import AttemptId, BookingId, JobId, NodeId, QueueId
 from fairway.model.phases import Cause
 from fairway.model.reasons import Placed, Range, Refusal, StopReason
 from fairway.model.time import Instant
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TaskPlacement:
     """One task of a gang on one node: its rank, role, and the devices it gets with ``gpu_milli`` of each."""
 
@@ -27,7 +28,7 @@ Placement = tuple[TaskPlacement, ...]
 """Every task of an attempt, by rank."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Start:
     """Run attempt ``attempt`` on ``placement``. Its capacity is taken from now on. ``batch`` is told to a program that
     leaves its batch size to us."""
@@ -184,7 +185,7 @@ def placed_jobs(actions: Iterable[Action]) -> Iterator[JobId]:
             yield action.job
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Plan:
     """A batch of actions, in the order in which they were decided.
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from fairway.model.booking import BookedFor, KeptForLarge, KeptForQueue, YieldsToLarge
+from fairway.model.frozen import frozen
 from fairway.model.ids import JobId, NodeId, QueueId
 from fairway.model.job import Priority
 from fairway.model.limits import KeptBack, OverLimit, OverRolling
@@ -253,7 +254,7 @@ Refusal = (
 """Why a job is not running."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Placed:
     """Why here: the score that won, its parts (each 0..1, what would be left over), and among how many nodes.
 

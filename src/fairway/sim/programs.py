@@ -1,9 +1,9 @@
 """What programs do: how long they run, how they end, and what they make of a SIGTERM."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Literal
 
+from fairway.model.frozen import frozen
 from fairway.model.job import Job
 
 SIGTERM = 15
@@ -12,7 +12,7 @@ YIELDED = 75
 """Exit status of a program that stopped because it was asked to (EX_TEMPFAIL)."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Program:
     """A program that ends by itself after ``runs`` milliseconds (None: never) with ``exit_code``.
 

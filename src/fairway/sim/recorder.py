@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from fairway.model.ids import ROOT, JobId, NodeId, QueueId
 from fairway.model.job import Job
+from fairway.model.node import Node
 from fairway.model.phases import JobPhase, Reach
 from fairway.state.cluster import ClusterState, EndedJob
 
@@ -71,7 +72,8 @@ class Recorder:
         self.ended = 0
         self._open: dict[JobId, _Open] = {}
         self._closed: dict[JobId, JobPhase] = {}
-        self._nodes: dict[NodeId, tuple[int, int]] = {}
+        self._nodes: dict[NodeId, Node | None] = {}
+        """What of each node was counted as being there."""
         self._there_cpu = self._there_gpu = 0
         self._wanted = self._waiting = 0
         self._held_cpu = self._held_gpu = 0
@@ -116,17 +118,17 @@ class Recorder:
         self.gpu_possible += span * max(min(self._held_gpu + self._wanted, self._there_gpu), self._held_gpu)
 
     def _look(self, state: ClusterState, job_id: JobId) -> None:
-        row = state.jobs.row_of.get(job_id)
-        seen = self._open.get(job_id)
+        jobs, seen = state.jobs, self._open.get(job_id)
+        row = jobs.row_of.get(job_id)
         if row is None:
             ended = state.ended.get(job_id)
             if ended is not None:
                 self._end(seen, ended)
             return
         if seen is None:
-            seen = self._open_up(state.jobs.job(row))
-        in_line = state.jobs.phase_of(row) is JobPhase.QUEUED
-        if in_line != seen.in_line:
+            seen = self._open_up(jobs.job(row))
+        in_line = jobs.phase_of(row) is JobPhase.QUEUED
+        if in_line is not seen.in_line:
             self._move(seen, in_line)
 
     def _open_up(self, job: Job) -> _Open:
@@ -179,13 +181,13 @@ class Recorder:
     def _look_at_node(self, state: ClusterState, node: NodeId) -> None:
         row = state.nodes.row_of.get(node)
         up = row is not None and state.nodes.reach[row] is Reach.UP
-        spec = state.nodes.spec[row] if row is not None and up else None
-        has = (spec.cpu_milli, spec.gpu_milli) if spec is not None else (0, 0)
-        had = self._nodes.get(node, (0, 0))
-        if has != had:
+        has = state.nodes.spec[row] if row is not None and up else None
+        had = self._nodes.get(node)
+        if has is not had:
             self._nodes[node] = has
-            self._there_cpu += has[0] - had[0]
-            self._there_gpu += has[1] - had[1]
+            for spec, sign in ((has, 1), (had, -1)):
+                self._there_cpu += sign * spec.cpu_milli if spec is not None else 0
+                self._there_gpu += sign * spec.gpu_milli if spec is not None else 0
 
     def _note(self, now: int) -> None:
         series = self.series

@@ -6,7 +6,7 @@ this outlives the control plane.
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from fairway.engine.commands import ForgetAttempt, StartAttempt, StopAttempt
 from fairway.model.facts import AttemptEnded, AttemptStarted, Fact, Inventory, Observed, Outcome, Progressed
@@ -45,12 +45,12 @@ class Run:
     attempt: AttemptId
     job: Job
     placement: Placement
+    alive: set[int]
+    """Indices of ``programs`` that have not ended."""
     pace: float = 1.0
     began: int | None = None
     started: AttemptStarted | None = None
     programs: tuple[Program, ...] = ()
-    alive: set[int] = field(default_factory=set[int])
-    """Indices of ``programs`` that have not ended."""
     killed_at: int | None = None
     """When SIGKILL comes; None before a stop."""
     failure: Outcome | None = None
@@ -101,7 +101,7 @@ class Site:
             self.tell(replace(self.ended[attempt], seq=self._next()))
         elif attempt.n > self._fence.get(attempt.job, 0):
             self._fence[attempt.job] = attempt.n
-            self._prepare(Run(attempt, command.job, command.placement))
+            self._prepare(Run(attempt, command.job, command.placement, set()))
         # Else it is forgotten, or overtaken by a later attempt: the control plane no longer waits for it.
 
     def stop(self, command: StopAttempt) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 from fairway.model.facts import Outcome
+from fairway.model.frozen import frozen
 from fairway.model.ids import (
     ROOT,
     AttemptId,
@@ -48,7 +49,7 @@ KEEP_ENDED = 20_000
 """Ended jobs that the state remembers, so that a late success can still count; older ones live in the views only."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class EndedAttempt:
     """One finished run, for the ledger and the views. Times are instants; sums are in ``SUMS`` order."""
 
@@ -65,7 +66,7 @@ class EndedAttempt:
     lost_gpu_ms: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class EndedJob:
     """What is remembered of a job that has ended."""
 
@@ -86,7 +87,7 @@ class EndedJob:
     """Attempts whose end was never heard; only their success can still come."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Decision:
     """One line of a job's story: what was decided about it, when, and why."""
 

@@ -23,6 +23,11 @@ def tags_of(job: Job) -> Iterator[Tag]:
         yield "label", key, None
 
 
+def known_by(job: Job) -> bool:
+    """Whether there is anything that others could keep apart from a job by."""
+    return job.array is not None or job.service is not None or bool(job.labels)
+
+
 def tag_of(apart: Apart) -> Tag:
     """What a job keeps apart from."""
     return apart.of, apart.key, apart.value or None
@@ -36,7 +41,7 @@ class Company:
 
     def join(self, job: Job, rows: Iterable[int], sign: int = 1) -> None:
         """Tasks of a job have come to these nodes, one row per task; ``sign=-1``: they have left."""
-        if job.array is None and job.service is None and not job.labels:
+        if not known_by(job):
             return
         tags = tuple(tags_of(job))
         for row in rows:

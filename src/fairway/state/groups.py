@@ -34,13 +34,12 @@ class Shape:
     roles: tuple[tuple[Request, int, int], ...]
     where: Where = ANYWHERE
 
-    def __hash__(self) -> int:
-        return self._hash
+    def __post_init__(self) -> None:
+        # Shapes are looked up all the time, and have much inside.
+        self.__dict__["_hash"] = hash((self.roles, self.where))
 
-    @cached_property
-    def _hash(self) -> int:
-        """Kept, as shapes are looked up all the time and have much inside."""
-        return hash((self.roles, self.where))
+    def __hash__(self) -> int:
+        return self.__dict__["_hash"]
 
     @cached_property
     def sums(self) -> tuple[int, int, int]:

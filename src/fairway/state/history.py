@@ -103,7 +103,7 @@ class RunTimes:
         self.row_of: dict[Kind, int] = {}
         self.learned = 0
         """Samples so far: the clock by which kinds are quiet."""
-        self.above: list[Ints] = []
+        self.above: list[tuple[int, ...]] = []
         """The row itself and that of every coarser kind."""
         self.parent: Ints = np.zeros(16, np.int64)
         """Row of the next coarser kind; of all work, its own."""
@@ -130,8 +130,8 @@ class RunTimes:
         """``below``, right in these rows and those of coarser kinds: cheaper while many others have changed."""
         if self._stale:
             kinds: list[int] = np.unique(rows).tolist()
-            needed: list[int] = np.unique(np.concatenate([self.above[row] for row in kinds])).tolist() if kinds else []
-            self._freshen([row for row in needed if row in self._stale])
+            needed = {above for row in kinds for above in self.above[row]}
+            self._freshen([row for row in sorted(needed) if row in self._stale])
         return self._below
 
     def _freshen(self, rows: list[int]) -> None:
@@ -159,12 +159,10 @@ class RunTimes:
         self.learned += 1
         run = bucket_of_run(work)
         ratio = bucket_of_ratio(work / estimate) if estimate else None
-        chain = self.above[row]
-        self.quiet_since[chain] = self.learned
-        self._stale.update(dict.fromkeys(chain.tolist()))
-        self._count(chain, RUN, run)
-        if ratio is not None:
-            self._count(chain, RATIO, ratio)
+        for kind in self.above[row]:
+            self._count(kind, RUN, run)
+            if ratio is not None:
+                self._count(kind, RATIO, ratio)
 
     def waited(self, queue: str, cls: int, shape: Shape, wait: int) -> None:
         """A job of a queue and class has started for the first time, after ``wait`` milliseconds in line. Kinds of
@@ -172,11 +170,9 @@ class RunTimes:
         kind = wait_kind(queue, cls, shape)
         full = len(self.kinds) >= MOST_KINDS // 2
         row = self.row_of_wait(queue, cls, shape) if full else self._make(kind)
-        chain = self.above[row]
         self.learned += 1
-        self.quiet_since[chain] = self.learned
-        self._stale.update(dict.fromkeys(chain.tolist()))
-        self._count(chain, WAIT, bucket_of_run(wait))
+        for kind in self.above[row]:
+            self._count(kind, WAIT, bucket_of_run(wait))
 
     def row_of_wait(self, queue: str, cls: int, shape: Shape) -> int:
         """The row that knows most of how long such jobs wait."""
@@ -243,7 +239,7 @@ class RunTimes:
 
     def _tie(self, row: int, above: int) -> None:
         self.parent[row] = above
-        self.above[row] = np.array([row, *(self.above[above] if row else ())], np.int64)
+        self.above[row] = (row, *(self.above[above] if row else ()))
 
     def _add(self, kind: Kind, quiet_since: int) -> int:
         row = len(self.kinds)
@@ -252,19 +248,19 @@ class RunTimes:
                 old = getattr(self, name)
                 setattr(self, name, np.concatenate([old, np.zeros_like(old)]))
         self.kinds.append(kind)
-        self.above.append(np.zeros(0, np.int64))
+        self.above.append(())
         self.row_of[kind] = row
         self.quiet_since[row] = quiet_since
         return row
 
-    def _count(self, chain: Ints, sketch: int, bucket: int) -> None:
-        for row in chain.tolist():
-            self.counts[row, sketch, bucket] += 1
-            total = int(self.total[row, sketch]) + 1
-            self.total[row, sketch] = total
-            if total <= MOST_SAMPLES:
-                continue
+    def _count(self, row: int, sketch: int, bucket: int) -> None:
+        self.quiet_since[row], self._stale[row] = self.learned, None
+        counts = self.counts[row, sketch]
+        counts[bucket] += 1
+        total = self.total.item(row, sketch) + 1
+        if total > MOST_SAMPLES:
             # Halving the cumulated counts rather than each keeps every quantile where it was: single samples survive.
-            halves = self.counts[row, sketch].cumsum() // 2
-            self.counts[row, sketch] = np.diff(halves, prepend=0)
-            self.total[row, sketch] = halves[-1]
+            halves = counts.cumsum() // 2
+            counts[0], counts[1:] = halves[0], halves[1:] - halves[:-1]
+            total = halves[-1]
+        self.total[row, sketch] = total

@@ -13,6 +13,7 @@ from fairway.state.tables import NO_LIMIT, SUMS
 
 PHASES: tuple[JobPhase, ...] = tuple(JobPhase)
 _LIVE = np.array([phase.live for phase in PHASES], np.bool_)
+_LIVE_CODES = frozenset(_LIVE.nonzero()[0].tolist())
 PHASE_CODE: dict[JobPhase, int] = {phase: code for code, phase in enumerate(PHASES)}
 
 
@@ -163,10 +164,14 @@ class JobTable(Table[JobId]):
         """The phase as a name."""
         return PHASES[self.phase.item(row)]
 
+    def is_live(self, row: int) -> bool:
+        """Whether a job has a live attempt."""
+        return self.phase.item(row) in _LIVE_CODES
+
     def current(self, attempt: AttemptId) -> int | None:
         """The job's row when this attempt is its newest and live; else None."""
         row = self.row_of.get(attempt.job)
-        if row is None or self.attempt.item(row) != attempt.n or not self.phase_of(row).live:
+        if row is None or self.attempt.item(row) != attempt.n or not self.is_live(row):
             return None
         return row
 

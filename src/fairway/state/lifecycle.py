@@ -15,6 +15,7 @@ from fairway.model.reasons import Outranked, PreemptedBy, ReclaimedBy, StopReaso
 from fairway.model.time import SECOND, Instant, later
 from fairway.state.bookings import left
 from fairway.state.cluster import KEEP_ENDED, ClusterState, EndedAttempt, EndedJob
+from fairway.state.company import known_by
 from fairway.state.dependents import SUCCEEDED, forget_all, of_array, of_job, register
 from fairway.state.groups import shape_of
 from fairway.state.jobs import task_need
@@ -260,10 +261,11 @@ def _free_room(state: ClusterState, row: int) -> None:
     jobs, job = state.jobs, state.jobs.job(row)
     if state.bookings:
         left(state, row)
+    nodes = state.nodes
     for task in jobs.placement[row]:
-        node = state.nodes.row_of[task.node]
-        state.nodes.take(node, task_need(job, task), task.devices, task.gpu_milli, sign=-1)
-        state.nodes.attempts[node].pop(job.id, None)
+        node = nodes.row_of[task.node]
+        nodes.take(node, task_need(job, task), task.devices, task.gpu_milli, sign=-1)
+        nodes.attempts[node].pop(job.id, None)
         state.roomier[node] = None
         state.news.nodes[task.node] = None
     queue = jobs.queue.item(row)
@@ -279,7 +281,8 @@ def _free_room(state: ClusterState, row: int) -> None:
 
 def keep_company(state: ClusterState, job: Job, placement: Placement, sign: int = 1) -> None:
     """Tasks of a job are on these nodes, or held for there, where others may keep apart from them; or are no more."""
-    state.nodes.company.join(job, (state.nodes.row_of[task.node] for task in placement), sign)
+    if known_by(job):
+        state.nodes.company.join(job, (state.nodes.row_of[task.node] for task in placement), sign)
 
 
 def _retry_or_fail(state: ClusterState, row: int, outcome: Outcome) -> None:
@@ -318,7 +321,7 @@ def drop_hold(state: ClusterState, row: int) -> None:
     state.held.pop(state.jobs.id_of(row), None)
     state.roomier.update(dict.fromkeys(state.nodes.row_of[task.node] for task in hold.placement))
     state.lighter.update(state.queues.limited_above(int(state.jobs.queue[row])))
-    if not state.jobs.phase_of(row).live:
+    if not state.jobs.is_live(row):
         advance(state, row)
 
 
@@ -328,7 +331,7 @@ def finish(state: ClusterState, row: int, phase: JobPhase, outcome: Outcome) -> 
     drop_hold(state, row)
     leave_line(state, row)
     queue = jobs.queue.item(row)
-    if jobs.phase_of(row).live:
+    if jobs.is_live(row):
         state.queues.running[queue] -= 1
     else:
         state.queues.pending[queue] -= 1

@@ -24,13 +24,14 @@ NAMED = 3
 
 def set_phase(state: ClusterState, row: int, phase: JobPhase) -> None:
     """Move a job to another phase that is not its end, and keep its queue's counts."""
-    jobs, queue = state.jobs, int(state.jobs.queue[row])
-    was_live = jobs.phase_of(row).live
+    jobs, queues = state.jobs, state.queues
+    was_live = jobs.is_live(row)
     jobs.phase[row] = PHASE_CODE[phase]
     if phase.live != was_live:
-        state.queues.running[queue] += 1 if phase.live else -1
-        state.queues.pending[queue] += -1 if phase.live else 1
-        state.news.queues[state.queues.id_of(queue)] = None
+        queue, more = jobs.queue.item(row), -1 if was_live else 1
+        queues.running[queue] += more
+        queues.pending[queue] -= more
+        state.news.queues[queues.id_of(queue)] = None
     state.news.jobs[jobs.id_of(row)] = None
 
 
@@ -59,7 +60,7 @@ def _gate(state: ClusterState, row: int) -> Waiting | None:
         return Kept(by)
     if missing:
         return waiting_for(missing)
-    if jobs.release_at[row] > state.now:
+    if jobs.release_at.item(row) > state.now:
         return _until(state, row)
     array = jobs.job(row).array
     if array is not None and not jobs.placed[row]:
@@ -90,13 +91,13 @@ def _enqueue(state: ClusterState, row: int) -> None:
     jobs = state.jobs
     if isinstance(jobs.reason[row], Waiting):
         jobs.reason[row] = None
-    if not jobs.in_line[row] and jobs.hold[row] is None:  # one that is being resized has its room already
+    if not jobs.in_line.item(row) and jobs.hold[row] is None:  # one that is being resized has its room already
         jobs.in_line[row] = True
-        state.groups.count(int(jobs.group[row]), 1)
+        state.groups.count(jobs.group.item(row), 1)
     if state.reserved or state.bookings or state.groups.large_from:
         # It may be short enough for room that is kept, where its equals are not.
-        state.groups.wake_one(int(jobs.group[row]))
-    queue = int(jobs.queue[row])
+        state.groups.wake_one(jobs.group.item(row))
+    queue = jobs.queue.item(row)
     if (state.queues.spec[queue].discipline or state.policy.order.discipline) in TAKE_TURNS:
         state.lighter.add(queue)  # its turn may come before that of equals who have been refused
     _take_place(state, row)
@@ -105,10 +106,12 @@ def _enqueue(state: ClusterState, row: int) -> None:
 
 def leave_line(state: ClusterState, row: int) -> None:
     """Take a job out of the line, if it stands there; room that was kept for it is not any more."""
-    drop_reservation(state, state.jobs.id_of(row))
-    if state.jobs.in_line[row]:
-        state.jobs.in_line[row] = False
-        state.groups.count(int(state.jobs.group[row]), -1)
+    jobs = state.jobs
+    if state.reserved:
+        drop_reservation(state, jobs.id_of(row))
+    if jobs.in_line.item(row):
+        jobs.in_line[row] = False
+        state.groups.count(jobs.group.item(row), -1)
 
 
 # -- arrays ---------------------------------------------------------------------------------------------------------

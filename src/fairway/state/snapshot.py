@@ -218,7 +218,7 @@ class Trial:
                 column[device] -= milli
             left: list[int] = column.tolist()
             self.idle[node] = left.count(WHOLE)
-            self.share_max[node] = max(0, *left)
+            self.share_max[node] = max(max(left), 0)
             self.gpu_free[node] = sum([milli for milli in left if milli > 0])
         if self.watcher is not None:
             self.watcher.changed(node)

@@ -179,7 +179,7 @@ class NodeTable(Table[NodeId]):
 
     def _sum_up(self, row: int, devices: list[int]) -> None:
         self.idle[row] = devices.count(WHOLE)
-        self.share_max[row] = max(0, *devices) if devices else 0
+        self.share_max[row] = max(max(devices), 0) if devices else 0
         self.gpu_free[row] = sum(devices)
 
     def _open_or_close(self, row: int) -> None:
@@ -338,8 +338,8 @@ class QueueTable(Table[QueueId]):
         guard = self.guard.item(row)
         if guard < 0:
             return False
-        quotas, uses = self.quota[guard].tolist(), self.used[guard].tolist()
-        return any(0 < quota < used for quota, used in zip(quotas, uses, strict=True))
+        (cpu, memory, gpu), (cpu_used, memory_used, gpu_used) = self.quota[guard].tolist(), self.used[guard].tolist()
+        return 0 < cpu < cpu_used or 0 < memory < memory_used or 0 < gpu < gpu_used
 
     def use(self, row: int, taken: Ints, now: int, sign: int = 1) -> None:
         """Count from ``now`` on what an attempt takes, (3,), against its queue and every queue above it."""
