@@ -190,8 +190,7 @@ class ClusterState:
         self.overdue: dict[JobId, None] = {}
         """Running jobs past their ``max_runtime``, not yet told to stop."""
         self.inventory_seq: dict[ExecutorId, int] = {}
-        self.timers: list[Timer] = []
-        """A heap, derived from the job columns."""
+        self.timers: list[Timer] = []  # a heap, derived from the job columns
         self.news = News()
         self.roomier: dict[int, None] = {}
         """Node rows that gained room since groups were last woken."""
