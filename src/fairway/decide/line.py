@@ -66,7 +66,8 @@ class Line:
             self._urgent |= kept
             self._apart = self._groups[kept]
         self.rows, self.groups, self.shapes, self.answers = np.zeros((4, len(rows)), np.int64)
-        trial.liking = typechoice.liking(snap, trial, policy, self._rows, self._shapes)
+        if policy.placement.types != "fastest":
+            trial.liking = typechoice.liking(snap, trial, policy, self._rows, self._shapes)
         self.no_room = np.zeros(len(groups.shapes.shapes), np.int64) - 1
         """(S,) place in line of the first job of each shape that found no room; -1 for none."""
         self.over = np.zeros(groups.height, np.int64) - 1

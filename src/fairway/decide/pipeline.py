@@ -132,6 +132,18 @@ def place_in_order(cycle: Cycle) -> None:
         cycle.actions.append(many)
     for at, placement, reason in line.placed():
         said[at] = [start(cycle, int(line.rows[at]), placement, reason)]
+    left = line.refuses or cycle.booked is not None or cycle.snap.reserved or cycle.snap.groups.refused
+    if left:
+        _see_to_those_left(cycle, line, room, said)
+    for at in sorted(said):
+        cycle.actions += said[at]
+    if left:
+        cycle.actions += room.reservations(line.rows[line.refused()], cycle.actions)
+        room.close()
+
+
+def _see_to_those_left(cycle: Cycle, line: Line, room: Room, said: dict[int, list[Action]]) -> None:
+    """Jobs that were refused may start in room that is kept until it is needed; the others are told why they wait."""
     refused = line.refused()
     for index, fitted in room.lend(line.rows[refused]):
         at = int(refused[index])
@@ -144,10 +156,6 @@ def place_in_order(cycle: Cycle) -> None:
     told = list(refusals(cycle.snap, cycle.trial, line, honour.unless(cycle, room.unless_kept))) if line.refuses else []
     for at, refusal in (*told, *honour.kept_out(cycle, line, {int(line.groups[at]) for at, _ in told})):
         said.setdefault(at, []).append(Unplaced(cycle.snap.jobs.id_of(int(line.rows[at])), refusal))
-    for at in sorted(said):
-        cycle.actions += said[at]
-    cycle.actions += room.reservations(line.rows[line.refused()], cycle.actions)
-    room.close()
 
 
 def _make_room(cycle: Cycle, shrinking: resize.Shrinking, back: Reclaim, group: Group, row: int) -> list[Action]:

@@ -137,10 +137,11 @@ class JobTable(Table[JobId]):
 
     def fill(self, row: int, job: Job, queue: int, group: int) -> None:
         """Set what follows from the spec in a row of its own; everything else is as for a job just submitted."""
-        here = slice(row, row + 1)
-        self.spec[here], self.placement[here] = [job], [()]
-        self.stop[here], self.reason[here], self.hold[here], self.last_end[here] = [None], [None], [None], [None]
-        self.written_off[here], self.kept_by[here], self.missing[here] = [()], [None], [None]
+        while row >= len(self.spec):
+            self._lengthen()
+        self.spec[row], self.placement[row], self.written_off[row] = job, (), ()
+        self.stop[row] = self.reason[row] = self.hold[row] = self.last_end[row] = None
+        self.kept_by[row] = self.missing[row] = None
         self.queue[row], self.group[row] = queue, group
         self.checkpoints[row] = job.checkpoints
         self.cls[row], self.number[row] = job.priority.cls, job.priority.number
@@ -148,6 +149,13 @@ class JobTable(Table[JobId]):
         self.estimate[row] = -1 if job.service is not None else job.estimate or 0
         self.longest[row] = NO_LIMIT if job.max_runtime is None else job.max_runtime
         self.user[row] = self.users.setdefault(job.user, len(self.users))
+
+    def _lengthen(self) -> None:
+        self.spec.append(None)
+        self.placement.append(())
+        self.written_off.append(())
+        for column in (self.stop, self.reason, self.hold, self.last_end, self.kept_by, self.missing):
+            column.append(None)
 
     def job(self, row: int) -> Job:
         """The spec in a row that is in use."""
