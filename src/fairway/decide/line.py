@@ -77,6 +77,8 @@ class Line:
         self.hopeless = np.zeros(groups.height, np.bool_)
         """(G,) groups that would be asked about in vain."""
         self._by_shape: list[Ints] | None = None
+        self._of_takers = False
+        """Whether the caller is asked only about those that may take room from others."""
         self._several = len(snap.nodes.executors) > 1 or policy.placement.together is not None
         """Whether it matters for every gang which nodes stand together: there are several executors, or domains."""
         self._fitted: dict[int, Fitted] = {}
@@ -230,9 +232,11 @@ class Line:
 
     def ask_no_more(self, *, of_anybody: bool = False) -> None:
         """The caller can do nothing more for jobs that find no room and may not take it from others, or of anybody."""
-        hopeless = of_anybody | ~self.snap.groups.takes(self.snap.queues)
-        hopeless[self._apart] = False
-        self.hopeless |= hopeless
+        if of_anybody or not self._of_takers:
+            hopeless = of_anybody | ~self.snap.groups.takes(self.snap.queues)
+            hopeless[self._apart] = False
+            self.hopeless |= hopeless
+            self._of_takers = True
 
     def count_placed(self, before: int) -> int:
         """How many of the jobs before a place in line the walk itself has placed."""

@@ -216,15 +216,16 @@ def in_order(snap: Snapshot, policy: Policy, rows: Ints, disciplines: Discipline
     if len(rows) < 2:
         return rows
     jobs, order = snap.jobs, policy.order
-    plain = _all_fifo(snap, order)
+    plain, due = _all_fifo(snap, order), jobs.deadline[rows] < NO_LIMIT
     cls, number, ordinal = aged(snap, order, rows), -jobs.number[rows], jobs.ordinal[rows]
-    if plain and not np.count_nonzero(jobs.deadline[rows] < NO_LIMIT):
+    if plain and not np.count_nonzero(due):
         return rows[np.lexsort((ordinal, number, cls))]
-    seen = standing(snap, policy, rows)
-    latest = latest_start(snap, seen)
+    latest = np.full(len(rows), NO_LIMIT)
+    latest[due] = latest_start(snap, standing(snap, policy, rows[due]))
     line = np.lexsort((ordinal, latest, number, cls))
     if plain:
         return rows[line]
+    seen = standing(snap, policy, rows)
     key = keys(snap, policy, seen, disciplines)
     queue = seen.queue
     own = np.lexsort((ordinal, key, latest, number, cls, queue))

@@ -108,7 +108,9 @@ def place_in_order(cycle: Cycle) -> None:
         if group.shape.where.apart:
             line.tell_company(cycle.trial.company, at)
         actions = place_slowly(cycle, group, row) if why == SLOW else []
-        actions = actions or _repack(cycle, line, repack, said, at) or _make_room(cycle, shrinking, back, group, row)
+        actions = actions or _repack(cycle, line, repack, said, at)
+        if not actions and not cycle.cut_short:
+            actions = _make_room(cycle, shrinking, back, group, row)
         if cycle.booked is not None:
             cycle.booked.close()
         if actions:

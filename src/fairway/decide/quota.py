@@ -39,7 +39,10 @@ def covers(snap: Snapshot, trial: Trial, sums: tuple[int, ...]) -> Bools:
 def borrows(sums: Ints, used: Ints, quota: Ints) -> bool:
     """Whether a queue that uses ``used`` would still use its whole ``quota`` without ``sums``, in a resource that the
     quota names and these need; (3,) each."""
-    return bool(((sums > 0) & (quota > 0) & (used - sums >= quota)).any())
+    for some, has, is_its_own in zip(sums.tolist(), used.tolist(), quota.tolist(), strict=True):
+        if some > 0 and is_its_own > 0 and has - some >= is_its_own:
+            return True
+    return False
 
 
 class Lent:

@@ -162,7 +162,7 @@ class Shrinking:
                 low = middle + 1
             else:
                 high = middle
-        given_up = dict(able[:high])
+        given_up = self._there(group, dict(able[:high]))
         for other in reversed(list(given_up)):
             self._spare(group, given_up, other)
         placement = self._room(group, given_up)
@@ -181,6 +181,15 @@ class Shrinking:
             order = sorted(floors, key=lambda row: (-cls[row], loss[row], row))
             self._ranked = [(row, floors[row], cls[row]) for row in order]
         return self._ranked
+
+    def _there(self, group: Group, given_up: dict[int, int]) -> dict[int, int]:
+        """Those only that leave something where the job then goes; all of them where they alone will not do."""
+        placement = self._room(group, given_up) or ()
+        nodes = {task.node for task in placement}
+        some = {
+            row: count for row, count in given_up.items() if nodes & {t.node for t in _dropped(self._snap, row, count)}
+        }
+        return some if some and self._room(group, some) is not None else given_up
 
     def _spare(self, group: Group, given_up: dict[int, int], other: int) -> None:
         """Let a job keep as many workers as it can; all of them, and it is left out."""
