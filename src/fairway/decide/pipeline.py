@@ -96,12 +96,32 @@ def place_in_order(cycle: Cycle) -> None:
         return
     if cycle.booked is not None:
         line.ask_of(cycle.booked.groups)
-    said: dict[int, list[Action]] = {}
+    room = Room(cycle.snap, cycle.trial, cycle.policy)
+    said = _walk(cycle, line, room)
+    if cycle.snap.groups.any_apart:
+        line.tell_company(cycle.trial.company, len(line))
+    many = line.starts()
+    if many:
+        cycle.actions.append(many)
+    for at, placement, reason in line.placed():
+        said[at] = [start(cycle, int(line.rows[at]), placement, reason)]
+    left = line.refuses or cycle.booked is not None or cycle.snap.reserved or cycle.snap.groups.refused
+    if left:
+        _see_to_those_left(cycle, line, room, said)
+    for at in sorted(said):
+        cycle.actions += said[at]
+    if left:
+        cycle.actions += room.reservations(line.rows[line.refused()], cycle.actions)
+        room.close()
+
+
+def _walk(cycle: Cycle, line: Line, room: Room) -> dict[int, list[Action]]:
+    """Go along the line. What is done for those whom the walk leaves to us, by place in line."""
+    said, helped = dict[int, list[Action]](), 0
     repack, back = Repack(line), Reclaim(cycle.snap, cycle.trial, cycle.policy, cycle.victims)
     shrinking = resize.Shrinking(cycle.snap, cycle.trial, cycle.policy, cycle.victims)
     if len(line) > 1 or shrinking:
         line.ask_of_all()
-    room, helped = Room(cycle.snap, cycle.trial, cycle.policy), 0
     for why, at in line.walk():
         group = cycle.snap.groups.group(int(line.groups[at]))
         row = int(line.rows[at])
@@ -127,21 +147,7 @@ def place_in_order(cycle: Cycle) -> None:
                 line.ask_no_more()
             if not limit:
                 room.keep(int(line.groups[at]))  # from here on in line
-    if cycle.snap.groups.any_apart:
-        line.tell_company(cycle.trial.company, len(line))
-    many = line.starts()
-    if many:
-        cycle.actions.append(many)
-    for at, placement, reason in line.placed():
-        said[at] = [start(cycle, int(line.rows[at]), placement, reason)]
-    left = line.refuses or cycle.booked is not None or cycle.snap.reserved or cycle.snap.groups.refused
-    if left:
-        _see_to_those_left(cycle, line, room, said)
-    for at in sorted(said):
-        cycle.actions += said[at]
-    if left:
-        cycle.actions += room.reservations(line.rows[line.refused()], cycle.actions)
-        room.close()
+    return said
 
 
 def _see_to_those_left(cycle: Cycle, line: Line, room: Room, said: dict[int, list[Action]]) -> None:

@@ -149,13 +149,13 @@ class Search:
     def _on_node(self, node: int) -> Preemption | None:
         """The cheapest on one node. That is looked at by itself first: most have nothing to offer."""
         found = self.victims_on([node])
-        if not self._would_fit(found[: sum(victim.stopping for victim in found) + self.most], node):
+        if not self.would_fit(found[: sum(victim.stopping for victim in found) + self.most], node):
             return None
         only = np.zeros(self.snap.nodes.height, np.bool_)
         only[node] = True
         return self.cheapest(found, only, node)
 
-    def _would_fit(self, gone: Sequence[Victim], node: int) -> bool:
+    def would_fit(self, gone: Sequence[Victim], node: int) -> bool:
         """Whether a single task would fit on a node if these victims were gone, as far as its numbers say."""
         snap, trial, request = self.snap, self.trial, self.group.shape.roles[0][0]
         mark = trial.mark()
@@ -212,7 +212,7 @@ class Search:
     def _fits_without(self, some: Sequence[Victim], only: Bools | None, node: int | None) -> bool:
         if node is None or self.group.shape.where.apart:
             return self.placement_without(some, only) is not None
-        return self._would_fit(some, node)
+        return self.would_fit(some, node)
 
     def placement_without(self, some: Sequence[Victim], only: Bools | None) -> Placement | None:
         """Where the job would go if these victims were gone; the trial is rolled back."""

@@ -21,7 +21,7 @@ from fairway.model.phases import JobPhase
 from fairway.model.policy import Policy
 from fairway.state.columns import Bools, Floats, Ints
 from fairway.state.groups import Group, Shape
-from fairway.state.jobs import PHASE_CODE, task_need
+from fairway.state.jobs import PHASE_CODE
 from fairway.state.snapshot import Snapshot, Trial
 
 MOST_LOOKED_AT = 2_048
@@ -64,18 +64,11 @@ class Reclaim:
         """On the node where least is lost, of the first few that have room once the cheapest borrowers are gone."""
         snap, trial, best, tries = self._snap, self._trial, None, MOST_TRIES
         request = search.group.shape.roles[0][0]
-        need = np.array([*request.flat, 1 if request.gpu_memory_mib else request.gpus * request.gpu_milli])
         for bound, node in nodes_by_bound(snap, trial, where, able, request)[:MOST_NODES]:
             if not tries or (best is not None and bound >= _loss(best) * ROUNDING):
                 break
             victims = self._spared(pool, where.victim[where.nodes == node])
-            have = np.array([*trial.free[node].tolist(), int(trial.gpu_free[node])])
-            for victim in victims:
-                job = snap.jobs.job(victim.row)
-                for task in snap.jobs.placement[victim.row]:
-                    if snap.nodes.row_of[task.node] == node:
-                        have += (*task_need(job, task), len(task.devices) * task.gpu_milli)
-            if (have < need).any():
+            if not search.would_fit(victims, node):
                 continue
             tries -= 1
             only = np.zeros(snap.nodes.height, np.bool_)

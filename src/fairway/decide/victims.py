@@ -135,7 +135,8 @@ def nodes_by_bound(
     if request.fractional:  # of one device, which gains no more than all victims together leave
         need = fit.milli_per_device(snap.nodes, request) - trial.share_max
     elif request.gpus:
-        need = request.gpus * WHOLE - trial.gpu_free
+        # Below zero where room is held that its victims have yet to leave: what they free fills that first.
+        need = request.gpus * WHOLE - trial.device_free.sum(axis=1)
     order = np.lexsort((lost / np.maximum(milli, 1), nodes))
     lost, nodes, milli = lost[order], nodes[order], milli[order]
     total = np.bincount(nodes, milli, height)

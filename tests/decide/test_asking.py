@@ -1,0 +1,64 @@
+"""Whom a decision looks at when there is no room: once for all that want the same, and not for everybody at once."""
+
+from unittest import mock
+
+import pytest
+
+from fairway.decide import pipeline
+from fairway.decide.line import Line
+from fairway.model.ids import QueueId
+from fairway.model.job import PriorityClass
+from fairway.model.plan import Hold, Plan, Stop
+from fairway.model.policy import Policy, Preemption
+from fairway.model.queue import Queue
+from fairway.model.resources import WHOLE, Amount
+from fairway.model.time import Duration
+from fairway.state.snapshot import Snapshot
+from fairway.testing.builders import Rehearsal, a_job, a_node, a_request, submitted
+from tests.properties.case import Case
+
+JOBS = 2 * pipeline.MOST_HELPED + 5
+
+
+def asks_everybody(snap: Snapshot, policy: Policy) -> Plan:
+    """The decision that gives up nobody because others like it found nothing; the usual one must say the same."""
+    with mock.patch.object(Line, "_give_up_like", return_value=None):
+        plainly = pipeline.decide(snap, policy)
+    assert pipeline.decide(snap, policy) == plainly
+    return plainly
+
+
+@pytest.mark.parametrize("seed", range(40, 46))
+def test_whoever_is_not_asked_about_would_have_been_in_vain(seed: int) -> None:
+    with mock.patch("fairway.testing.builders.decide", asks_everybody):
+        Case(seed).run()
+
+
+def crowd(*, quota: bool) -> Rehearsal:
+    """A node for each of many jobs, all taken by jobs of low class, or of a queue that borrows; and as many wait."""
+    it = Rehearsal(Policy(preemption=Preemption(protect=Duration(0))))
+    it.nodes(*(a_node(f"n{index}", 1) for index in range(JOBS)))
+    guaranteed = Amount(gpu_milli=JOBS * WHOLE) if quota else Amount()
+    it.queues(Queue(QueueId("lab"), quota=guaranteed), Queue(QueueId("rest")))
+    for index in range(JOBS):
+        it.tell(submitted(a_job(f"low{index}", a_request(1), queue="rest", cls=PriorityClass.LOW)))
+    it.settle()
+    it.start()
+    it.tell(after=60_000)
+    cls = PriorityClass.LOW if quota else PriorityClass.HIGH
+    for index in range(JOBS):
+        it.tell(submitted(a_job(f"top{index}", a_request(1), queue="lab", cls=cls)))
+    return it
+
+
+@pytest.mark.parametrize("quota", [True, False])
+def test_many_are_helped_in_several_decisions_though_nothing_else_happens(quota: bool) -> None:
+    it = crowd(quota=quota)
+    helped = list[int]()
+    while not helped or helped[-1]:
+        plan = it.decide()
+        helped.append(sum(isinstance(action, Hold) for action in plan.each()))
+        assert sum(isinstance(action, Stop) for action in plan.each()) == helped[-1]
+    assert max(helped) == pipeline.MOST_HELPED
+    assert sum(helped) == JOBS
+    assert not it.state.groups.ready
