@@ -7,7 +7,7 @@ and holds of single jobs, and whether there is room is found by trying every way
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from fairway.model.ids import JobId, QueueId, ancestry
+from fairway.model.ids import JobId, QueueId, ancestry, parent_of
 from fairway.model.job import Job, PriorityClass
 from fairway.model.node import Node
 from fairway.model.phases import JobPhase, Reach
@@ -21,6 +21,7 @@ from fairway.state.cluster import ClusterState
 MOST_LOOKS = 20_000
 """Places that are tried for one question; beyond that the answer is None."""
 
+RESOURCES = ("cpu_milli", "memory_mib", "gpu_milli")
 Sums = tuple[int, int, int]
 """CPU, memory and milli-GPUs."""
 Company = list[tuple[Job, Node]]
@@ -94,6 +95,14 @@ class Books:
             if nodes.reach[row] is Reach.UP and not (taking and nodes.cordoned[row]):
                 yield nodes.node(row)
 
+    def open_nodes(self, job: Job) -> list[Node]:
+        """Nodes that take work now of which nothing is kept, whatever else: booked by a queue, or for large jobs."""
+        large = self.state.policy.backfill.large.gpus
+        if large and least_sums(job)[2] < large * WHOLE:
+            return []
+        booked = {name for each in self.state.bookings.table.values() for name, _ in each.devices}
+        return [node for node in self.nodes() if node.id not in booked]
+
     def known_nodes(self) -> Iterator[Node]:
         """Nodes that were ever seen, up or not."""
         nodes = self.state.nodes
@@ -158,14 +167,52 @@ class Books:
         return next((queue for queue in known if any(amounts(self.queue(queue).quota))), None)
 
     def within_limits(self, job: Job, used: Mapping[QueueId, Sums]) -> bool:
-        """Whether a job may start at its smallest without a queue using more than it may."""
+        """Whether a job may start at its smallest without a queue using more than it may, or what another keeps."""
         need = least_sums(job)
+        if self._kept_back(job, used):
+            return False
         for name in ancestry(job.queue):
             limit, has = self.queue(name).limit, used.get(name, (0, 0, 0))
             most = (limit.cpu_milli, limit.memory_mib, limit.gpu_milli)
             if any(n and m is not None and h + n > m for n, m, h in zip(need, most, has, strict=True)):
                 return False
         return True
+
+    def _kept_back(self, job: Job, used: Mapping[QueueId, Sums]) -> bool:
+        """Whether others keep what a job would need: all that is used, and kept without being used, would with it be
+        more than there is."""
+        before, need = self._claim(QueueId(""), used), least_sums(job)
+        if before == used.get(QueueId(""), (0, 0, 0)):
+            return False
+        more = dict(used)
+        for name in ancestry(job.queue):
+            more[name] = plus(more.get(name, (0, 0, 0)), need)
+        after, has = self._claim(QueueId(""), more), used.get(QueueId(""), (0, 0, 0))
+        total = self._total()
+        return any(a > b > h and a > t for a, b, h, t in zip(after, before, has, total, strict=True))
+
+    def _claim(self, name: QueueId, used: Mapping[QueueId, Sums]) -> Sums:
+        """What a queue may come to use by right: what it and those below it use and keep."""
+        queues = self.state.queues
+        claim = used.get(name, (0, 0, 0))
+        for row in queues.rows():
+            child = queues.id_of(row)
+            if child and parent_of(child) == name:
+                extra, has = self._claim(child, used), used.get(child, (0, 0, 0))
+                claim = plus(claim, (extra[0] - has[0], extra[1] - has[1], extra[2] - has[2]))
+        spec = queues.spec[queues.row_of[name]]
+        pairs = ((getattr(spec.quota, each), getattr(spec.lend, each)) for each in RESOURCES)
+        keeps = [0 if lent is None else max((quota or 0) - lent, 0) for quota, lent in pairs]
+        return (max(claim[0], keeps[0]), max(claim[1], keeps[1]), max(claim[2], keeps[2]))
+
+    def _total(self) -> Sums:
+        """All that takes work, and what is used elsewhere."""
+        taking, total = {node.id: node for node in self.nodes()}, (0, 0, 0)
+        for node in taking.values():
+            total = plus(total, (node.cpu_milli, node.memory_mib, node.gpu_milli))
+        for entry in self.entries.values():
+            total = plus(total, placed_sums(entry.job, tuple(t for t in entry.placement if t.node not in taking)))
+        return total
 
     def covered(self, job: Job, used: Mapping[QueueId, Sums]) -> QueueId | None:
         """The queue whose guaranteed quota has room for a job at its smallest; None when none has."""

@@ -119,6 +119,7 @@ class Case:
         books, policy = Books(self.it.state), self.it.state.policy
         self.waits.longest = max(self.waits.longest, self.world.longest)
         self._demand(check(self.it.state))
+        self._demand(promises.in_booked(books))
         self._demand(self.loops.settled(books, policy))
         self._demand(reclaiming.unclaimed(books, policy))
         self._demand(self.waits.starved(books, policy))

@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Literal, get_args
 
-from fairway.model.ids import ExecutorId, JobId, QueueId
+from fairway.model.booking import Booking
+from fairway.model.elastic import BatchLimits, Elasticity
+from fairway.model.ids import BookingId, ExecutorId, JobId, QueueId
 from fairway.model.job import ArrayIndex, Dependency, Job, PriorityClass, Retry, Role
 from fairway.model.node import Node, Topology
 from fairway.model.phases import Lifecycle
@@ -20,6 +22,7 @@ from fairway.model.policy import (
     Defrag,
     Elastic,
     Fairness,
+    Large,
     Ordering,
     Placing,
     Policy,
@@ -100,7 +103,7 @@ def make(rng: Random, kind: Kind | None = None) -> Made:
     taste = Taste(rng, plain, max(node.gpus for node in nodes))
     some = sorted(name for name in taste.queues if name and rng.random() < 0.8)
     work = list(_work(taste))
-    names = ("lose", "lose", "cordon", "cancel", "hold", "policy", "queue", "restart", "grow_node")
+    names = ("lose", "lose", "cordon", "cancel", "hold", "policy", "queue", "restart", "grow_node", "book")
     often = rng.choice((0, 0, 1, 3, 6))
     outside = [(Instant(rng.randint(1, HORIZON)), rng.choice(names)) for _ in range(rng.randint(0, often))]
     return Made("any", policy, nodes, [a_queue(rng, name) for name in some], work, sorted(outside))
@@ -124,6 +127,7 @@ def a_policy(rng: Random) -> Policy:
             mode=rng.choice(("none", "easy", "easy", "conservative")),
             after=Duration(rng.choice((0, 10, 30)) * MINUTE),
             depth=rng.choice((1, 2, 8)),
+            large=Large(rng.choice((2, 4)), rng.choice((0.3, 0.6))) if rng.random() < 0.08 else Large(),
         ),
         preemption=Preemption(
             restart=Duration(rng.choice((0, 1, 5)) * MINUTE),
@@ -183,7 +187,25 @@ def a_queue(rng: Random, name: str) -> Queue:
         quota=Amount(gpu_milli=_milli(gpus), cpu_milli=_milli(cores)),
         borrow=Amount(gpu_milli=_milli(borrow)),
         discipline=rng.choice((None, None, None, *DISCIPLINES)),
+        lend=Amount(gpu_milli=_milli(rng.choice((None, None, None, 0, 1)))),
         rolling=rolling if rng.random() < 0.15 else None,
+    )
+
+
+def a_booking(rng: Random, name: str, queue: QueueId, now: Instant) -> Booking:
+    """Devices, or a whole node, for a queue for a while."""
+    start = Instant(now + rng.choice((0, rng.randint(1, HOUR))))
+    whole = rng.random() < 0.3
+    return Booking(
+        BookingId(name),
+        queue,
+        start,
+        Instant(start + rng.randint(10 * MINUTE, 2 * HOUR)),
+        gpus=0 if whole else rng.choice((1, 1, 2)),
+        nodes=int(whole),
+        grace=Duration(rng.choice((0, 2)) * MINUTE),
+        flexible=rng.random() < 0.4,
+        idle_for=Duration(20 * MINUTE) if rng.random() < 0.3 else None,
     )
 
 
@@ -271,9 +293,10 @@ def a_work(taste: Taste, name: str, at: Instant, before: list[JobId]) -> Work:
     if before and rng.random() < 0.1:
         other = Dependency(rng.choice(before), rng.choice(("succeeded", "ended")), rng.choice(("fail", "wait")))
         more["after"] = (other,)
+    roles = some_roles(taste)
     job = a_job(
-        name, *some_roles(taste), queue=rng.choice(taste.queues), cls=rng.choice(taste.classes),
-        number=rng.choice((0, 0, 0, 1)), submitted=at, **more,
+        name, *roles, queue=rng.choice(taste.queues), cls=rng.choice(taste.classes), number=rng.choice((0, 0, 0, 1)),
+        submitted=at, elastic=an_elasticity(taste, roles), **more,
     )  # fmt: skip
     return Work(job, at, takes)
 
@@ -306,6 +329,15 @@ def some_roles(taste: Taste) -> tuple[Role, ...]:
             return (Role("head", 1, a_request(0, 1)), Role("w", workers, request, rng.choice((None, 1))))
         case _:
             return (Role(request=request),)
+
+
+def an_elasticity(taste: Taste, roles: tuple[Role, ...]) -> Elasticity:
+    """What a job that changes its number of workers says of its speed and its batch, now and then."""
+    rng, role = taste.rng, roles[0]
+    if len(roles) > 1 or role.least == role.count or rng.random() < 0.5:
+        return Elasticity()
+    points = ((role.least, 1.0), (role.count, 1 + (role.count / role.least - 1) * rng.choice((0.3, 0.9))))
+    return Elasticity(points if rng.random() < 0.5 else (), BatchLimits(32, 4096, 4, 256))
 
 
 def a_where(rng: Random) -> Where:

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 
 from fairway.engine.readmodel import ReadModel
 from fairway.engine.status import JobStatus
-from fairway.model.ids import JobId
+from fairway.model.ids import JobId, ancestry
 from fairway.model.phases import JobPhase
 from fairway.model.plan import Hold, Placement, Plan, Start, TaskPlacement
 from fairway.model.reasons import Yielding
@@ -54,6 +54,21 @@ def _over_limit(it: Rehearsal, books: Books) -> Iterator[str]:
         most = (limit.cpu_milli, limit.memory_mib, limit.gpu_milli)
         if name not in it.lowered and any(m is not None and has > m for has, m in zip(sums, most, strict=True)):
             yield f"1: queue {name or '(root)'} uses {sums} of {most}"
+
+
+def in_booked(books: Books) -> Iterator[str]:
+    """Promise 1 for what queues have booked: from its start on nobody else is there, but in what is lent meanwhile.
+    Once everything is decided."""
+    for booked in books.state.bookings.table.values():
+        booking = booked.booking
+        if booking.flexible or not booking.start <= books.now < booking.end:
+            continue
+        devices = {name: set(some) for name, some in booked.devices}
+        for entry in books.entries.values():
+            owner = booking.queue in ancestry(entry.job.queue)
+            for task in entry.placement if entry.stays and not owner else ():
+                if task.node in devices and (booking.nodes or devices[task.node] & set(task.devices)):
+                    yield f"1: job {entry.id} runs on {task}, which {booking.queue} has booked as {booking.id}"
 
 
 def _broken_gang(books: Books, entry: Entry, placement: Placement) -> Iterator[str]:
@@ -151,7 +166,7 @@ def _untrue(books: Books, statuses: dict[JobId, JobStatus]) -> Iterator[str]:
         if status.tier == "never fits" and not several and fits(entry.job, whole, []):
             yield f"6: job {entry.id} is told {status.reason!r}, and fits on empty nodes"
         if within and not several:
-            boxes = books.boxes(books.nodes(), kept_for_others=entry.id)
+            boxes = books.boxes(books.open_nodes(entry.job), kept_for_others=entry.id)
             if fits(entry.job, boxes, company):
                 yield f"2: job {entry.id} fits now, and waits: {status.reason}"
 
@@ -163,6 +178,7 @@ def left_over(books: Books, statuses: list[JobStatus]) -> Iterator[str]:
         several = len(books.entries[status.id].job.roles) > 1
         if status.tier in ("never fits", "over quota", "waiting") or several:
             continue
-        boxes, company = books.boxes(books.nodes()), books.company()
+        boxes = books.boxes(books.open_nodes(books.entries[status.id].job))
+        company = books.company()
         if fits(books.entries[status.id].job, boxes, company):
             yield f"2: job {status.id} is left on an idle cluster: {status.reason}"

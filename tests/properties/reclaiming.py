@@ -18,7 +18,8 @@ It need not be so, by design, while
 - the set is larger than ``max_victims`` allows for one job;
 - the job has several roles: they are placed one after the other, greedily;
 - the job keeps apart from others: those that leave are in its way until they have left;
-- others have room kept for them, ahead of it in line.
+- others have room kept for them, ahead of it in line: by a reservation, a booking of a queue, as nodes for large jobs,
+  or as what a queue does not lend.
 """
 
 from collections.abc import Iterator, Mapping
@@ -80,7 +81,8 @@ def _enough(books: Books, entry: Entry, guard: QueueId, most: int) -> tuple[JobI
 
 def _fits_without(books: Books, entry: Entry, some: list[Entry] | tuple[Entry, ...]) -> bool:
     gone = [other.id for other in some]
-    boxes = books.boxes(books.nodes(), gone=gone, stopping=False, kept_for_others=entry.id)
+    nodes = books.open_nodes(entry.job)
+    boxes = books.boxes(nodes, gone=gone, stopping=False, kept_for_others=entry.id)
     return bool(fits(entry.job, boxes, books.company(gone=gone)))
 
 

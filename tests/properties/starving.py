@@ -115,7 +115,7 @@ def behind(books: Books, waits: Entry, other: Entry, policy: Policy) -> bool:
 
 
 def _could_run(books: Books, job: Job) -> bool:
-    whole = [empty(node) for node in books.nodes()]
+    whole = [empty(node) for node in books.open_nodes(job)]
     return len(job.roles) == 1 and books.within_limits(job, {}) and bool(fits(job, whole, []))
 
 

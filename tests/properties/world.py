@@ -15,7 +15,7 @@ from fairway.model.ids import AttemptId, ExecutorId, JobId, NodeId
 from fairway.model.phases import Cause, JobPhase, Reach
 from fairway.model.time import HOUR, MINUTE, SECOND, Instant
 from fairway.testing.builders import EXECUTOR, Rehearsal, submitted
-from tests.properties.make import Made, Work, a_policy, a_queue
+from tests.properties.make import Made, Work, a_booking, a_policy, a_queue
 
 SLOWEST_START = 10 * SECOND
 SLOWEST_STOP = 30 * SECOND
@@ -51,9 +51,12 @@ class World:
     """How long anybody has held room at most, or is to."""
     count: int = 0
     seq: int = 0
+    quick: bool = False
+    """Executors confirm starts before the next decision."""
 
     def begin(self) -> None:
         """Nodes and queues are there; jobs and what comes from outside are to come."""
+        self.quick = self.rng.random() < 0.6
         self.it.nodes(*self.made.nodes)
         self.it.queues(*self.made.queues)
         for work in self.made.work:
@@ -76,7 +79,7 @@ class World:
     def follow(self) -> None:
         """Executors take up what they have been told."""
         self.it.state.strays.clear()  # machines that were lost are dead, and nobody on them has to be stopped
-        for job in self.it.state.unmet:
+        for job in list(self.it.state.unmet):
             attempt, phase = self.it.attempt(job), self.it.phase(job)
             if (attempt, phase) in self.known:
                 continue
@@ -84,7 +87,11 @@ class World:
             slow = self.rng.random() < 0.6
             if phase is JobPhase.STARTING:
                 self.longest = max(self.longest, self._takes(job) + SLOWEST_START + SLOWEST_STOP)
-                self._plan(self.now + (self.rng.randint(1, SLOWEST_START) if slow else 0), "begins", attempt)
+                if self.quick:
+                    started = self._begins(attempt)
+                    self.it.tell(*(started.facts if started else ()))
+                else:
+                    self._plan(self.now + (self.rng.randint(1, SLOWEST_START) if slow else 0), "begins", attempt)
             else:
                 self._plan(self.now + (self.rng.randint(1, SLOWEST_STOP) if slow else 0), "yields", attempt)
 
@@ -109,7 +116,7 @@ class World:
     def _begins(self, attempt: AttemptId) -> Event | None:
         if not self._lives(attempt) or self.it.phase(attempt.job) is not JobPhase.STARTING:
             return None
-        if self.made.kind == "any" and self.rng.random() < 0.03:
+        if self.made.kind == "any" and not self.quick and self.rng.random() < 0.05:
             return self._ended("fails to start", attempt, f.Outcome(Cause.START_FAILED, message="no such program"))
         job, takes = attempt.job, self._takes(attempt.job)
         self._plan(self.now + takes, "ends", attempt)
@@ -128,7 +135,19 @@ class World:
         if not self._lives(attempt) or self.it.phase(attempt.job) is not JobPhase.RUNNING:
             return None
         self.saved[attempt.job] = self._still_to_do(attempt.job)
-        return Event("saves", (f.Progressed(attempt, checkpoint=self.now),))
+        return Event("saves", (f.Progressed(attempt, checkpoint=self.now), *self._measures(attempt)))
+
+    def _measures(self, attempt: AttemptId) -> list[f.Fact]:
+        """What a program that has a batch size tells of its steps."""
+        jobs = self.it.state.jobs
+        row = jobs.row_of[attempt.job]
+        batch, workers = jobs.job(row).elastic.batch, len(jobs.placement[row])
+        if batch is None:
+            return []
+        total = min(max(batch.first, batch.local_least * workers), batch.most)
+        return [
+            f.Measured(attempt, total, workers, 1, total / (0.1 + 0.05 * workers), 0.1, self.rng.uniform(10, 5_000))
+        ]
 
     def _still_to_do(self, name: JobId) -> int:
         jobs = self.it.state.jobs
@@ -223,6 +242,16 @@ class World:
         names = [queues.id_of(row) for row in queues.rows() if queues.id_of(row)]
         return [f.QueueSet(a_queue(self.rng, self.rng.choice(names)))] if names else []
 
+    def _book(self) -> list[f.Fact]:
+        queues = self.it.state.queues
+        names = [queues.id_of(row) for row in queues.rows() if queues.id_of(row)]
+        if not names:
+            return []
+        booking = a_booking(self.rng, f"b{self.count}", self.rng.choice(names), self.now)
+        if self.rng.random() < 0.2:
+            self._later("unbook", f.BookingRemoved(booking.id))
+        return [f.BookingSet(booking)]
+
     def _restart(self) -> list[f.Fact]:
         self.it.restart()
         return [f.EpochBegan(1)]
@@ -241,6 +270,7 @@ _OUTSIDE: dict[str, Callable[[World], list[f.Fact]]] = {
     "lose": World._lose,
     "cordon": World._cordon,
     "grow_node": World._grow_node,
+    "book": World._book,
     "cancel": World._cancel,
     "hold": World._hold,
     "policy": World._policy,
