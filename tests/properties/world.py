@@ -15,7 +15,8 @@ from fairway.model.ids import AttemptId, ExecutorId, JobId, NodeId
 from fairway.model.phases import Cause, JobPhase, Reach
 from fairway.model.time import HOUR, MINUTE, SECOND, Instant
 from fairway.testing.builders import EXECUTOR, Rehearsal, submitted
-from tests.properties.make import Made, Work, a_booking, a_policy, a_queue
+from tests.properties.make import Made, Work
+from tests.properties.policies import a_booking, a_policy, a_queue
 
 SLOWEST_START = 10 * SECOND
 SLOWEST_STOP = 30 * SECOND

@@ -294,6 +294,8 @@ class GroupTable:
             in_line = self.ready + self.refused
             self.ready = int(self.pending[: self.height][~self.blocked[: self.height]].sum())
             self.refused = in_line - self.ready
+        if started and queues.keepers:  # what was kept for others may be used by them now: say so
+            self.wake(self.kept_back[: self.height])
 
     def wake_for_room(self, nodes: NodeTable, queues: QueueTable, rows: Iterable[int]) -> None:
         """Unblock every group of which a task could fit a node that has gained room.
