@@ -22,10 +22,13 @@ from collections import Counter
 from collections.abc import Iterable
 from random import Random
 
+from fairway.decide.order import take_turns
+from fairway.engine.readmodel import ReadModel
 from fairway.model.facts import Fact
 from fairway.model.plan import Plan, Start, Stop
 from fairway.model.time import Instant
 from fairway.state.check import check
+from fairway.state.snapshot import snapshot
 from fairway.testing.builders import Rehearsal, effects, restored_problems
 from tests.properties import loops, promises, reclaiming, starving
 from tests.properties.books import Books
@@ -48,7 +51,8 @@ class Case:
         self.seed, self.story = seed, story
         rng = Random(seed)
         self.made: Made = make(rng, kind)
-        self.it = Rehearsal(policy=self.made.policy)
+        self.model = ReadModel()
+        self.it = Rehearsal(policy=self.made.policy, views=[self.model])
         self.world = World(self.made, self.it, rng)
         self.rng = rng
         self.loops, self.waits, self.tenants = loops.Loops(), starving.Waits(), starving.Tenants(self.made)
@@ -63,7 +67,8 @@ class Case:
             due = self.world.next()
             timer = self.it.state.next_timer()
             if due is None and (timer is None or idle > IDLE_TIMERS):
-                self._demand(promises.left_over(Books(self.it.state), promises.shown(self.it)))
+                books = Books(self.it.state)
+                self._demand(promises.left_over(books, promises.shown(self.model, books)))
                 return self.counts
             at = min(when for when in (due, timer) if when is not None)
             idle = idle + 1 if due is None else 0
@@ -125,17 +130,21 @@ class Case:
         self._demand(self.waits.starved(books, policy))
         if self.made.kind == "tenants":
             self._demand(self.tenants.starved(books, self.waits.longest))
-        statuses = promises.shown(self.it)
+        statuses = promises.shown(self.model, books)
         self._demand(promises.wrong_reasons(books, statuses))
         for status in statuses:
             if not status.phase.live:
                 self.counts[f"waits: {status.tier}"] += 1
         if self.rng.random() < 0.01:
             wrong = restored_problems(self.it.state, policy)
-            # What time alone changes is seen when something happens: that a deadline cannot be met any more, so that
-            # its job may shrink, and that somebody ranks ahead of the one for whom room is kept.
-            drifts = bool(self.it.state.reserved) or any(entry.job.deadline for entry in books.entries.values())
-            self._demand(each for each in wrong if not (drifts and each.startswith("asleep")))
+            self._demand(each for each in wrong if not (each.startswith("asleep") and self._drifts(books)))
+
+    def _drifts(self, books: Books) -> bool:
+        """What time alone changes is seen when something happens: that a deadline cannot be met any more, so that its
+        job may shrink; that somebody ranks ahead of the one for whom room is kept; that a turn has come."""
+        state = self.it.state
+        turns = take_turns(snapshot(state), state.policy).any()
+        return bool(state.reserved or turns or any(entry.job.deadline for entry in books.entries.values()))
 
     def _demand(self, wrong: Iterable[str]) -> None:
         found = list(wrong)

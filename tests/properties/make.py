@@ -134,7 +134,7 @@ def a_random_node(rng: Random, name: str, executor: ExecutorId, plain: bool) -> 
 
 def _work(taste: Taste) -> Iterator[Work]:
     rng = taste.rng
-    at, many, index = 0, rng.randint(3, 16), 0
+    at, many, index = 0, rng.randint(3, 12), 0
     while index < many:
         at += rng.randint(0, 10 * MINUTE) if rng.random() < taste.busy else rng.choice((0, rng.randint(0, HOUR)))
         if rng.random() < 0.05:
@@ -259,7 +259,7 @@ def _stream(rng: Random) -> Made:
     nodes = [a_node(f"n{index}", rng.choice((2, 4)), "H100") for index in range(rng.randint(1, 3))]
     most, work, at = max(node.gpus for node in nodes), list[Work](), 0
     gpus_in_all, minutes = sum(node.gpus for node in nodes), rng.choice((2, 4, 10))
-    for index in range(rng.randint(8, 40)):
+    for index in range(rng.randint(8, 32)):
         at += rng.randint(0, minutes * MINUTE // gpus_in_all)
         takes = Duration(rng.randint(MINUTE, minutes * MINUTE))
         gpus = most if rng.random() < 0.1 else rng.choice((0.5, 1, 1))
@@ -284,7 +284,7 @@ def _tenants(rng: Random) -> Made:
     late = rng.choice((0, HOUR))
     for name in names:
         at = 0 if name == names[0] else late
-        for index in range(rng.choice((2, 4)) * gpus):
+        for index in range(rng.choice((2, 3)) * gpus):
             takes = Duration(rng.randint(MINUTE, 30 * MINUTE))
             work.append(Work(a_job(f"{name}{index}", a_request(1, 1), queue=name, submitted=at), Instant(at), takes))
     rng.shuffle(work)

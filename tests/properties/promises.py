@@ -131,11 +131,10 @@ def _misplaced(books: Books, entry: Entry, placement: Sequence[TaskPlacement]) -
 # -- reasons ------------------------------------------------------------------------------------------------------
 
 
-def shown(it: Rehearsal) -> list[JobStatus]:
+def shown(model: ReadModel, books: Books) -> list[JobStatus]:
     """Every job that has not ended, as faces show it."""
-    model = ReadModel()
-    model.fold(1, it.state.now, it.state)
-    return [status for status in model.jobs() if not status.phase.ended]
+    found = [model.job(name) for name in books.entries]
+    return [status for status in found if status is not None]
 
 
 def wrong_reasons(books: Books, statuses: list[JobStatus]) -> Iterator[str]:
@@ -175,10 +174,8 @@ def left_over(books: Books, statuses: list[JobStatus]) -> Iterator[str]:
     """At the end, when nothing runs and nobody else comes: who still waits cannot run on these nodes, or in its
     queue, or waits for somebody or something that does not come."""
     for status in statuses:
-        several = len(books.entries[status.id].job.roles) > 1
-        if status.tier in ("never fits", "over quota", "waiting") or several:
+        job, used = books.entries[status.id].job, books.used()
+        if status.tier in ("never fits", "over quota", "waiting") or len(job.roles) > 1:
             continue
-        boxes = books.boxes(books.open_nodes(books.entries[status.id].job))
-        company = books.company()
-        if fits(books.entries[status.id].job, boxes, company):
+        if books.within_limits(job, used) and fits(job, books.boxes(books.open_nodes(job)), books.company()):
             yield f"2: job {status.id} is left on an idle cluster: {status.reason}"

@@ -16,6 +16,7 @@ It need not be so, by design, while
 
 - a limit of a queue upwards, or a rolling quota that has been spent, keeps the job from starting at all;
 - the set is larger than ``max_victims`` allows for one job;
+- what is stopping anyway is enough: a job within its quota is among the first in line when that has stopped;
 - the job has several roles: they are placed one after the other, greedily;
 - the job keeps apart from others: those that leave are in its way until they have left;
 - others have room kept for them, ahead of it in line: by a reservation, a booking of a queue, as nodes for large jobs,
@@ -64,7 +65,7 @@ def _enough(books: Books, entry: Entry, guard: QueueId, most: int) -> tuple[JobI
         for other in books.entries.values()
         if other.stays and not other.critical and books.guard(other.job.queue) != guard
     ]
-    if not _fits_without(books, entry, able):
+    if not _fits_without(books, entry, able) or _fits_without(books, entry, ()):
         return None
     tried = 0
     for size in range(len(able), -1, -1):

@@ -131,6 +131,7 @@ def _walk(cycle: Cycle, line: Line, room: Room) -> dict[int, list[Action]]:
         actions = actions or _repack(cycle, line, repack, said, at)
         if not actions and not cycle.cut_short:
             actions = _make_room(cycle, shrinking, back, group, row)
+        limit = not actions and meets_limit(cycle.snap, cycle.trial, cycle.policy, group)
         if cycle.booked is not None:
             cycle.booked.close()
         if actions:
@@ -141,7 +142,6 @@ def _walk(cycle: Cycle, line: Line, room: Room) -> dict[int, list[Action]]:
                 cycle.cut_short = True
                 line.ask_no_more(of_anybody=True)
         else:
-            limit = meets_limit(cycle.snap, cycle.trial, cycle.policy, group)
             line.refuse(at, limit, final=repack.spent)
             if repack.spent and not shrinking:
                 line.ask_no_more()

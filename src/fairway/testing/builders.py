@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from fairway.decide.pipeline import decide
+from fairway.engine.ports import View
 from fairway.model.facts import (
     AttemptEnded,
     AttemptStarted,
@@ -111,6 +112,8 @@ class Rehearsal:
     lowered: set[QueueId] = field(default_factory=set[QueueId])
     shrunk: set[NodeId] = field(default_factory=set[NodeId])
     seq: int = 0
+    views: list[View] = field(default_factory=list[View])
+    """What faces would be shown: told of every batch."""
 
     def __post_init__(self) -> None:
         if self.policy != self.state.policy:
@@ -130,6 +133,8 @@ class Rehearsal:
         for end in self.state.news.attempts:
             assert end.attempt not in self.ends, f"{end.attempt} ended twice"
             self.ends[end.attempt] = end.outcome.cause
+        for view in self.views:
+            view.fold(len(self.told), self.state.now, self.state)
         self.state.news.clear()
 
     def decide(self) -> Plan:
