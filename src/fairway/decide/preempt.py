@@ -15,7 +15,7 @@ from fairway.decide import near
 from fairway.decide.admit import kept_back
 from fairway.decide.gang import Fitted, place
 from fairway.decide.quota import Lent, covered
-from fairway.decide.victims import Victim, cheapest_first, nodes_by_bound, shares, victims
+from fairway.decide.victims import Victim, Victims, cheapest_first, nodes_by_bound, shares, victims
 from fairway.model.job import PriorityClass
 from fairway.model.phases import JobPhase
 from fairway.model.plan import Placement
@@ -74,13 +74,13 @@ def find(snap: Snapshot, trial: Trial, policy: Policy, group: Group, taken: set[
     search = Search(snap, trial, policy, group, taken, budget(snap, policy, group.cls, len(taken)))
     nodes = near.could_host(snap, group.shape)
     if group.shape.single:
-        found = victims(snap, policy, group.cls, taken)
+        found = search.everybody()
         where = shares(snap, found)
         return search.best_single(nodes_by_bound(snap, trial, where, nodes, group.shape.roles[0][0]))
     together = group.shape.where.together
     if together is not None and together.required:
         return search.best_together(nodes, together.level)
-    return search.cheapest(search.victims_among(nodes))
+    return search.cheapest(search.victims_among(nodes, search.everybody()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,9 +107,13 @@ class Search:
         eligible.sort(key=lambda v: (not v.stopping, v.lost, -int(jobs.cls[v.row]), -int(jobs.ordinal[v.row])))
         return eligible if self._reaches_all() else self._lent(eligible)
 
-    def victims_among(self, nodes: Bools) -> list[Victim]:
-        """The same for many nodes (N,), as far as they may be needed."""
-        found, all_may = victims(self.snap, self.policy, self.group.cls, self.taken), self._reaches_all()
+    def everybody(self) -> Victims:
+        """All who are stopping or may be stopped, wherever they are."""
+        return victims(self.snap, self.policy, self.group.cls, self.taken)
+
+    def victims_among(self, nodes: Bools, found: Victims) -> list[Victim]:
+        """``victims_on`` for many nodes (N,), as far as they may be needed, of ``everybody``."""
+        all_may = self._reaches_all()
         eligible = cheapest_first(self.snap, found, nodes, self.most if all_may else len(found.rows))
         return eligible if all_may else self._lent(eligible)
 
@@ -173,9 +177,9 @@ class Search:
         """For a gang that must stand in one domain of a level: of those that could hold it and have most free now, the
         one whose cheapest sufficient set of victims loses least."""
         best: Preemption | None = None
-        best_lost = -1
+        best_lost, everybody = -1, self.everybody()
         for inside in near.could_hold(self.snap, self.trial, self.group.shape, level):
-            found = self.cheapest(self.victims_among(nodes & inside), inside)
+            found = self.cheapest(self.victims_among(nodes & inside, everybody), inside)
             if found is not None:
                 lost = sum(victim.lost for victim in found.victims)
                 if best is None or lost < best_lost:
