@@ -5,6 +5,9 @@ A cluster of 8-GPU nodes of four types, all empty, and a line of jobs over many 
 everything that fits. Then come cycles: in each, one per cent of what runs ends and as many jobs are submitted, and one
 decision is made. A cycle's time is from facts to plan, believing them included (``cycle_ms``); ``decide_ms`` is the
 decision alone. Believing the plan is measured beside it (``apply_ms``).
+
+``--with`` adds to that what costs more to decide: ``quota`` (every queue is guaranteed half of an equal part),
+and in a tenth of the jobs ``elastic`` workers, gangs in one ``rack``, ``roles`` of two kinds or ``deadline``s.
 """
 
 import argparse
@@ -12,6 +15,7 @@ import json
 import resource
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -31,13 +35,14 @@ from fairway.model.facts import (
 )
 from fairway.model.ids import AttemptId, ExecutorId, JobId, NodeId, QueueId
 from fairway.model.job import Job, Priority, PriorityClass, Role
-from fairway.model.node import Node
+from fairway.model.node import Node, Topology
 from fairway.model.phases import Cause
 from fairway.model.plan import Plan, Start, Stop
 from fairway.model.policy import Policy
 from fairway.model.queue import Queue
-from fairway.model.resources import Accelerator, Request
-from fairway.model.time import Instant
+from fairway.model.resources import WHOLE, Accelerator, Amount, Request
+from fairway.model.time import Duration, Instant
+from fairway.model.where import Level, Together, Where
 from fairway.state.apply import apply
 from fairway.state.cluster import ClusterState
 from fairway.state.snapshot import snapshot
@@ -47,6 +52,7 @@ CLASSES = (PriorityClass.HIGH, PriorityClass.MEDIUM, PriorityClass.MEDIUM, Prior
 EXECUTOR = ExecutorId("bench")
 CYCLE = 60_000
 """Milliseconds of the cluster's own time from one cycle to the next: long enough for jobs to lose their protection."""
+FEATURES = ("quota", "elastic", "rack", "roles", "deadline")
 SWEEP_PENDING, SWEEP_CHANGE = 10_000, 100
 SMALL = ("--gpus", "800", "--pending", "800", "--queues", "20", "--cycles", "5", "--json")
 
@@ -54,8 +60,10 @@ SMALL = ("--gpus", "800", "--pending", "800", "--queues", "20", "--cycles", "5",
 class Load:
     """Jobs from a seed: the same for every run with the same arguments."""
 
-    def __init__(self, queues: int, seed: int) -> None:
+    def __init__(self, queues: int, seed: int, features: Sequence[str] = ()) -> None:
         self.rng = np.random.default_rng(seed)
+        self.features = features
+        self.special = [name for name in features if name != "quota"]
         self.queues = [QueueId(f"org/team-{i // 10}/project-{i}") for i in range(queues)]
         self.made = 0
 
@@ -78,23 +86,46 @@ class Load:
         request = Request(cores * max(gpus, 1), 16_384 * max(gpus, 1), gpus, milli, accelerators=kinds if gpus else ())
         cls = CLASSES[int(rng.integers(len(CLASSES)))]
         queue = self.queues[int(rng.integers(len(self.queues)))]
-        return Job(JobId(f"j-{self.made}"), "j", queue, (Role("main", count, request),), Priority(cls))
+        job = Job(JobId(f"j-{self.made}"), "j", queue, (Role("main", count, request),), Priority(cls))
+        return self._special(job, request) if self.special and gpus and rng.random() < 0.1 else job
+
+    def _special(self, job: Job, request: Request) -> Job:
+        """The job with one of the features."""
+        one = replace(request, gpus=1, gpu_milli=WHOLE)
+        match self.special[int(self.rng.integers(len(self.special)))]:
+            case "elastic":
+                return replace(job, roles=(Role("main", 8, one, 2),), checkpoints=True)
+            case "rack":
+                gang = Role("main", 4, replace(one, gpus=8))
+                return replace(job, roles=(gang,), where=Where(together=Together(Level.RACK)))
+            case "roles":
+                servers = Role("ps", 2, replace(one, gpus=0, accelerators=()))
+                return replace(job, roles=(servers, Role("worker", 4, one)))
+            case _:
+                due = Instant(CYCLE * int(self.rng.integers(60, 600)))
+                return replace(job, deadline=due, estimate=Duration(CYCLE * 30))
 
 
 def cluster(gpus: int, load: Load) -> ClusterState:
-    """An empty cluster of ``gpus`` devices, and the queues."""
+    """An empty cluster of ``gpus`` devices, 16 nodes a rack, and the queues."""
     state = ClusterState()
-    facts: list[Fact] = [QueueSet(Queue(queue)) for queue in load.queues]
+    part = gpus * WHOLE // len(load.queues) // 2
+    quota = Amount(gpu_milli=part) if "quota" in load.features else Amount()
+    facts: list[Fact] = [QueueSet(Queue(queue, quota=quota)) for queue in load.queues]
     for index in range(gpus // 8):
         kind, memory = TYPES[index % len(TYPES)]
-        facts.append(NodeSeen(Node(NodeId(f"n{index}"), EXECUTOR, 128_000, 1_048_576, 0, 0, 8, kind, memory)))
+        rack = Topology(rack=f"r{index // 16}" if "rack" in load.features else "")
+        node = Node(NodeId(f"n{index}"), EXECUTOR, 128_000, 1_048_576, 0, 0, 8, kind, memory, topology=rack)
+        facts.append(NodeSeen(node))
     apply(state, Facts(Instant(1), tuple(facts)))
     return state
 
 
-def run(gpus: int, pending: int, queues: int, cycles: int, change: int | None, seed: int) -> dict[str, object]:
+def run(
+    gpus: int, pending: int, queues: int, cycles: int, change: int | None, seed: int, features: Sequence[str] = ()
+) -> dict[str, object]:
     """One measurement; figures by name. ``change`` attempts end in each cycle; None for one in a hundred."""
-    load, policy = Load(queues, seed), Policy()
+    load, policy = Load(queues, seed, features), Policy()
     state = cluster(gpus, load)
     apply(state, Facts(Instant(2), tuple(JobSubmitted(load.job()) for _ in range(pending))))
     warm()
@@ -125,7 +156,8 @@ def run(gpus: int, pending: int, queues: int, cycles: int, change: int | None, s
         alone.append(decided - believed)
         after.append(time.perf_counter() - decided)
     return {
-        "gpus": gpus, "pending": pending, "queues": queues, "cycles": cycles, "changes_per_cycle": wanted,
+        "gpus": gpus, "pending": pending, "queues": queues, "with": list(features), "cycles": cycles,
+        "changes_per_cycle": wanted,
         "first_pass_ms": round(first * 1e3, 2), "first_pass_placed": singles + gangs, "preempted": stopped,
         "cycle_ms": _spread(whole), "decide_ms": _spread(alone), "apply_ms": _spread(after),
         "placements_per_s": rate(gpus, queues, Role("main", 1, Request(4_000, 16_384, 1))),
@@ -205,6 +237,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--change", type=int, help="attempts that end in each cycle (default: one in a hundred)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--sweep", action="store_true", help="1,000 to 1,000,000 GPUs, the same line and change")
+    parser.add_argument("--with", dest="features", nargs="+", choices=FEATURES, default=(), help="what else jobs have")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(arguments)
     with short_pauses():  # as the control plane runs
@@ -215,7 +248,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _measured(options: argparse.Namespace) -> dict[str, object]:
     if options.sweep:
         return sweep(min(options.pending, SWEEP_PENDING), options.queues, min(options.cycles, 60), options.seed)
-    return run(options.gpus, options.pending, options.queues, options.cycles, options.change, options.seed)
+    change, seed = options.change, options.seed
+    return run(options.gpus, options.pending, options.queues, options.cycles, change, seed, options.features)
 
 
 if __name__ == "__main__":

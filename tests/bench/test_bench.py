@@ -32,6 +32,12 @@ def test_programs_go_all_the_way_through(repository: Path) -> None:
     assert (told["slurm_jobs_per_s"], told["ratio"]) == (None, None)
 
 
+def test_decisions_about_everything_at_once_are_measured(repository: Path) -> None:
+    size = ("--gpus", "800", "--pending", "800", "--queues", "20", "--cycles", "3")
+    told = figures(repository, "bench.decide", *size, "--with", "quota", "elastic", "rack", "roles", "deadline")
+    assert told["first_pass_placed"] > 100  # type: ignore[operator]
+
+
 def test_the_judge_sees_what_was_lost_and_what_ran_twice(tmp_path: Path) -> None:
     (tmp_path / "evidence").mkdir()
     client = Client(tmp_path, 4, random.Random(0))
