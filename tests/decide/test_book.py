@@ -4,7 +4,7 @@ from random import Random
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fairway.decide import forecast, walk_fast
@@ -209,6 +209,7 @@ def the_plans(seed: int, *, fast: bool, monkeypatch: pytest.MonkeyPatch) -> list
 
 
 @given(seed=st.integers(0, 1_000))
+@example(seed=633)
 def test_both_walks_keep_it(seed: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         plain = the_plans(seed, fast=False, monkeypatch=patch)

@@ -203,7 +203,7 @@ def _sum_up(n: int, nodes: Any) -> None:
         here = device_free[n, d]
         count += here == WHOLE
         most = max(most, here)
-        total += here
+        total += max(here, 0)
     idle[n], share_max[n], gpu_free[n] = count, most, total
 
 
