@@ -6,7 +6,7 @@ something that could let one in, and a cycle in which nothing is ready does noth
 
 from collections.abc import Callable
 
-from fairway.decide import displace, honour, order, preempt, resize, rolling, tidy
+from fairway.decide import displace, honour, order, preempt, resize, retype, rolling, tidy
 from fairway.decide.admit import over_own_limit
 from fairway.decide.booked import BookedRoom, keeps
 from fairway.decide.cycle import Cycle, keep_company, place_slowly, start, stop_and_hold, take
@@ -21,7 +21,8 @@ from fairway.model.ids import AttemptId
 from fairway.model.phases import Cause, JobPhase
 from fairway.model.plan import Action, Hold, Look, Placement, Plan, Release, Review, Stop, Tidy, Unplaced
 from fairway.model.policy import Policy
-from fairway.model.reasons import Outranked, Placed, PreemptedBy, RanTooLong, ReclaimedBy, StopReason
+from fairway.model.reasons import Migrated, Outranked, Placed, PreemptedBy, RanTooLong, ReclaimedBy, StopReason
+from fairway.model.time import Instant
 from fairway.state.groups import Group
 from fairway.state.jobs import placed_sums
 from fairway.state.snapshot import Snapshot, Trial
@@ -33,7 +34,7 @@ NOTHING = Plan()
 
 def decide(snap: Snapshot, policy: Policy, disciplines: order.Disciplines = order.TABLE) -> Plan:
     """What to do now. Pure: the same snapshot and policy give the same plan, in every process."""
-    groups, look = snap.groups, snap.look_due and policy.elastic.grow
+    groups, look = snap.groups, snap.look_due and (policy.elastic.grow or policy.placement.moves)
     if not (groups.ready or snap.held or snap.overdue or snap.tidy_due or look or snap.bookings.due):
         return NOTHING
     cycle = Cycle(snap, Trial(snap), policy, disciplines, [], set())
@@ -216,16 +217,23 @@ def move_work(cycle: Cycle) -> None:
     cycle.actions.append(Tidy(tidy.again(snap, cycle.policy, settled)))
 
 
-def grow(cycle: Cycle) -> None:
-    """Elastic jobs get what nobody waits for, and what their deadlines need."""
-    if not cycle.policy.elastic.grow or not cycle.snap.look_due:
+def change_running(cycle: Cycle) -> None:
+    """Running jobs go on on the type where the fleet gains most; elastic ones get what nobody waits for, and what their
+    deadlines need."""
+    snap, policy = cycle.snap, cycle.policy
+    if not snap.look_due or not (policy.elastic.grow or policy.placement.moves):
         return
-    groups, leaving = cycle.snap.groups, len(cycle.settled() - cycle.victims - set(cycle.snap.held))
+    groups, leaving = snap.groups, len(cycle.settled() - cycle.victims - set(snap.held))
     waiting = int(groups.pending[: groups.height][~groups.limited[: groups.height]].sum())
     idle = waiting <= leaving
-    for one in resize.grow(cycle.snap, cycle.trial, cycle.policy, cycle.victims, idle=idle):
-        cycle.actions += _resize(cycle, one)
-    cycle.actions.append(Look(resize.again(cycle.snap, cycle.policy, cycle.victims)))
+    for change in retype.changes(snap, cycle.trial, policy, cycle.victims, idle=idle):
+        cycle.actions += _change_types(cycle, change)
+    if policy.elastic.grow:
+        for one in resize.grow(snap, cycle.trial, policy, cycle.victims, idle=idle):
+            cycle.actions += _resize(cycle, one)
+    then = [retype.again(snap, policy, cycle.victims)]
+    then += [resize.again(snap, policy, cycle.victims)] if policy.elastic.grow else []
+    cycle.actions.append(Look(min((at for at in then if at), default=Instant(0))))
 
 
 STAGES: tuple[Callable[[Cycle], None], ...] = (
@@ -237,8 +245,22 @@ STAGES: tuple[Callable[[Cycle], None], ...] = (
     place_in_order,  # then everybody in line: allocate, or preempt, or explain
     take_turns,  # and where the discipline of a queue says so, who waits may pass who runs
     move_work,  # now and then, work that can go on elsewhere makes room for large requests
-    grow,  # what is idle then goes to those whom it brings most
+    change_running,  # types change hands where that is worth it, and what is idle goes to those whom it brings most
 )
+
+
+def _change_types(cycle: Cycle, change: retype.Change) -> list[Action]:
+    """Stop those who go on elsewhere, and keep the room for them until all of them have left."""
+    jobs, actions = cycle.snap.jobs, list[Action]()
+    attempts = [jobs.attempt_id(row) for row in change.rows]
+    for row, placement, kind, lost in zip(change.rows, change.placements, change.kinds, change.lost, strict=True):
+        why = Migrated(lost, int(jobs.sums[row, 2]), kind=kind, gains_ms=change.gains)
+        own = jobs.attempt_id(row)
+        others = tuple(attempt for attempt in attempts if attempt != own)
+        actions += [Stop(own, Cause.MOVED, why), Hold(own.job, placement, (own, *others))]
+        cycle.victims.add(row)
+        take(cycle, row, placement, charge=False)
+    return actions
 
 
 def _repack(cycle: Cycle, line: Line, repack: Repack, said: dict[int, list[Action]], at: int) -> list[Action]:

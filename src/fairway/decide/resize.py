@@ -50,7 +50,9 @@ def resizable(snap: Snapshot, leaving: set[int]) -> list[int]:
     """Rows of live jobs that may be resized, but for those that are stopping or in ``leaving``."""
     jobs = snap.jobs
     return [
-        row for row in snap.flexible if row not in leaving and jobs.hold[row] is None and jobs.phase[row] in _MAY_SHRINK
+        row
+        for row in snap.flexible
+        if row not in leaving and jobs.hold[row] is None and jobs.phase[row] in _MAY_SHRINK and jobs.job(row).resizable
     ]
 
 

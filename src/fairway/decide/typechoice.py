@@ -3,7 +3,7 @@
 By itself a job gets the fastest type with room. Under ``placement.types`` of ``max_min`` or ``makespan`` types have
 prices (``typemarket``), found once per decision from the devices that are free and from all that waits in line, and a
 job gets the type that leaves it most beyond the price: so a scarce type goes to whom it speeds up most. Who comes first
-stays with the line, and whoever finds no room there takes the next best type. Nothing that runs is moved.
+stays with the line, and whoever finds no room there takes the next best type. What runs is moved by ``retype``.
 """
 
 from collections.abc import Mapping
@@ -44,7 +44,7 @@ def liking(snap: Snapshot, trial: Trial, policy: Policy, rows: Ints, shapes: Int
     able = nodes.placeable[: nodes.height] & (nodes.gpu_count[: nodes.height] > 0)
     count = np.zeros(len(kinds), np.int64)
     np.add.at(count, nodes.kind[: nodes.height][able], np.maximum(trial.gpu_free[able], 0))
-    speed: Floats = np.array([_speed(known[row], kinds) for row in lots])
+    speed: Floats = np.array([pace_by_kind(known[row], kinds) for row in lots])
     gang = np.array([_milli(known[row], kinds) for row in lots], np.int64)
     best = np.maximum(speed.max(axis=1), 1e-12)
     if policy.placement.types == "makespan":
@@ -82,7 +82,7 @@ def _cheapness(prices: Floats, speed: Floats) -> Floats:
     return value / np.maximum(value.max(axis=1, keepdims=True), 1e-300)
 
 
-def _speed(shape: Shape, kinds: fit.Kinds) -> Floats:
+def pace_by_kind(shape: Shape, kinds: fit.Kinds) -> Floats:
     """(T,) the pace of a job whose tasks all have one kind of device: that of its slowest role."""
     return np.min([fit.speed_by_kind(request, kinds) for request, _, _ in shape.roles if request.gpus], axis=0)
 

@@ -157,6 +157,11 @@ class Job:
         return self.checkpoints and self.service is None and self.sizes is not None
 
     @property
+    def retypable(self) -> bool:
+        """Whether it may go on on another type of accelerator: it keeps checkpoints, and accepts several."""
+        return self.checkpoints and self.service is None and any(len(r.request.accelerators) > 1 for r in self.roles)
+
+    @property
     def gang(self) -> bool:
         """True when several tasks must start together."""
         return self.tasks > 1

@@ -76,14 +76,23 @@ TYPE_CHOICES: tuple[str, ...] = get_args(TypeChoice)
 @dataclass(frozen=True, slots=True)
 class Placing:
     """``score``: which of the nodes that fit and will do a task goes to. ``types``: which accelerator type that it
-    accepts; the fastest, or the one where it gains most for what others lose. ``together``: in what domain a gang that
-    says nothing of it is to stand if it can; None: wherever it fits."""
+    accepts; the fastest, or the one where it gains most for what others lose. ``move``: under the latter, jobs that run
+    go on on another type where the fleet gains ``margin`` times what the restarts cost. ``together``: in what domain a
+    gang that says nothing of it is to stand if it can; None: wherever it fits."""
 
     score: ScoreName = "best_fit"
     types: TypeChoice = "fastest"
     together: Level | None = None
+    move: bool = True
+    margin: float = 3.0
+
+    @property
+    def moves(self) -> bool:
+        """Whether running jobs may go on on another type."""
+        return self.move and self.types != "fastest"
 
     def __post_init__(self) -> None:
+        within(self, "policy.placement", "margin", 1, 1_000_000)
         if self.types not in TYPE_CHOICES:
             raise InvalidField("policy.placement.types", f"{self.types!r} is none of {', '.join(TYPE_CHOICES)}")
         if self.score not in SCORES:

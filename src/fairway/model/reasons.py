@@ -306,15 +306,19 @@ class Outranked:
 
 @dataclass(frozen=True, slots=True)
 class Migrated:
-    """Stopped to go on elsewhere, so that ``by`` fits, or so that ``emptied`` is empty: what the move loses."""
+    """Stopped to go on elsewhere: so that ``by`` fits, ``emptied`` is empty, or the fleet gains ``gains_ms`` by devices
+    of another ``kind``. What the move loses."""
 
     lost_ms: int
     gpu_milli: int
     by: JobId | None = None
     emptied: NodeId | None = None
+    kind: str = ""
+    gains_ms: int = 0
 
     def __str__(self) -> str:
         why = f"makes room for {self.by}" if self.by is not None else f"empties {self.emptied}"
+        why = f"to {self.kind}, the fleet gains {format_duration(self.gains_ms)}" if self.kind else why
         held = f" x {_gpus(self.gpu_milli)}" if self.gpu_milli else ""
         return f"moves: {why}; loses {format_duration(self.lost_ms)}{held}"
 

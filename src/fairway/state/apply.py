@@ -106,6 +106,7 @@ def _policy_set(state: ClusterState, fact: f.PolicySet) -> None:
     if fact.policy != state.policy:
         state.policy = fact.policy
         foresee(state)
+        state.reconsider()
         state.queues.set_half_life(fact.policy.fairness.half_life, state.now)
         state.groups.large_from = fact.policy.backfill.large.gpus * WHOLE
         state.roomier.update(dict.fromkeys(state.nodes.rows()))
@@ -299,7 +300,7 @@ def _start(state: ClusterState, action: Start) -> None:
     jobs.sums[row] = placed_sums(job, action.placement)
     jobs.home[row] = home_of(action.placement, state.nodes.row_of)
     jobs.pace[row] = pace(job, action.placement, state.nodes)
-    if job.resizable:
+    if state.may_change(job):
         state.flexible[job_id] = None
     if action.batch is not None or job_id in state.measured:
         state.measured.tell(job_id, action.batch)

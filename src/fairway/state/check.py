@@ -163,8 +163,8 @@ def _attempts(state: ClusterState) -> list[str]:
             wrong.append(f"job {name}: home is stale")
         if (phase in (JobPhase.STARTING, JobPhase.STOPPING)) != (name in state.unmet):
             wrong.append(f"job {name}: {phase}, unmet: {name in state.unmet}")
-        if (phase.live and jobs.job(row).resizable) != (name in state.flexible):
-            wrong.append(f"job {name}: {phase}, could change its size: {name in state.flexible}")
+        if (phase.live and state.may_change(jobs.job(row))) != (name in state.flexible):
+            wrong.append(f"job {name}: {phase}, may change while it runs: {name in state.flexible}")
         if name in state.ended:
             wrong.append(f"job {name}: ended and alive")
     return wrong

@@ -180,7 +180,7 @@ class ClusterState:
         self.tidy_at = Instant(0)
         """When to look whether work could move so that others fit; 0 for not before somebody needs it."""
         self.flexible: dict[JobId, None] = {}
-        """Derived: jobs with a live attempt that could go on with another number of workers."""
+        """Derived: jobs with a live attempt that could go on with another number of workers, or on another type."""
         self.look_at = Instant(0)
         """When to look whether they should, though nothing happens; 0 for not before something does."""
         self.tidy_due = self.look_due = False
@@ -199,6 +199,15 @@ class ClusterState:
         self.lighter: set[int] = set()
         """Queue rows whose use fell since groups were last woken."""
         self.put_queue(Queue(ROOT))
+
+    def may_change(self, job: Job) -> bool:
+        """Whether a job may go on otherwise while it runs: one with a live attempt is in ``flexible``."""
+        return job.checkpoints and (job.resizable or (self.policy.placement.moves and job.retypable))
+
+    def reconsider(self) -> None:
+        """Find anew who may change while it runs: the policy is another."""
+        live = (row for row in self.jobs.rows() if self.jobs.placement[row])
+        self.flexible = {self.jobs.id_of(row): None for row in live if self.may_change(self.jobs.job(row))}
 
     def put_queue(self, queue: Queue) -> int:
         """Declare a queue, and with it every queue above it that is not there yet; returns its row."""

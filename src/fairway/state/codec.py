@@ -241,7 +241,7 @@ def _load_job(state: ClusterState, record: JobRecord, saved: Sequence[JobRecord]
     jobs.sums[row] = placed_sums(job, record.placement)
     jobs.home[row] = home_of(record.placement, state.nodes.row_of)
     _load_history(state, record)
-    if record.placement and job.resizable:
+    if record.placement and state.may_change(job):
         state.flexible[job.id] = None
     state.queues.use(queue, jobs.sums[row], state.now)
     counted = state.queues.running if phase.live else state.queues.pending

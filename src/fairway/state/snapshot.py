@@ -54,7 +54,7 @@ class Snapshot(NamedTuple):
     tidy_due: bool = False
     """Whether it is time to look if work should move."""
     flexible: tuple[int, ...] = ()
-    """Rows of live jobs that could go on with another number of workers."""
+    """Rows of live jobs that could go on with another number of workers, or on another type."""
     look_due: bool = False
     """Whether it is time to look if they should."""
 
