@@ -187,8 +187,11 @@ def _best(runs: tuple[Run, ...], noise: float, limits: Limits, nodes: int, worke
 def _first(limits: Limits, workers: int) -> Batch | None:
     """The batch that it was written for, or just more, with as little accumulation as its limits allow."""
     once = max(-(-limits.first // (workers * limits.local_most)), 1)
-    for accumulate in range(once, once + MOST_DIVISIONS):
-        local = max(-(-limits.first // (workers * accumulate)), limits.local_least)
+    by_times = ((-(-limits.first // (workers * times)), times) for times in range(once, once + MOST_DIVISIONS))
+    locals_down = range(limits.local_most, max(limits.local_least - 1, limits.local_most - MOST_DIVISIONS), -1)
+    by_local = ((local, -(-limits.first // (workers * local))) for local in locals_down)
+    for needed, accumulate in (*by_times, *by_local):
+        local = max(needed, limits.local_least)
         if local <= limits.local_most and local * accumulate * workers <= limits.most:
             return Batch(local * accumulate * workers, local, accumulate)
     return None
