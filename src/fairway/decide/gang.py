@@ -193,7 +193,8 @@ def _take(snap: Snapshot, trial: Trial, request: Request, found: Found, role: in
 def _reason(snap: Snapshot, trial: Trial, policy: Policy, request: Request, found: Found) -> Placed:
     """Why a task goes to the node that was found, before it is taken."""
     left = score.leftovers_of(snap, trial, request, found.row)
-    shares = [round(amount / most * 1e4) / 1e4 for amount, most in zip(left, score.largest(snap), strict=True)]
+    most = score.largest(snap)
+    shares = [round(left[at] / most[at] * 1e4) / 1e4 for at in (0, 1, 2)]
     if found.score:
         value = float(np.round(found.value, 4))
     else:

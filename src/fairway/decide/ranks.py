@@ -143,7 +143,7 @@ class Ranks:
         free: list[int] = trial.free[row].tolist()
         idle, rank = trial.idle.item(row), math.inf
         could = could and idle >= self._request.gpus
-        if could and able and all(free[column] >= need for column, need in self._needs):
+        if could and able and (not self._needs or all(free[column] >= need for column, need in self._needs)):
             rank = self._rank_of(trial.gpu_free.item(row), free[MEMORY], free[CPU])
         block, old = row // BLOCK, self._ranks.item(row)
         here = slice(block * BLOCK, block * BLOCK + BLOCK)

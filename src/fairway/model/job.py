@@ -142,7 +142,7 @@ class Job:
     @property
     def tasks(self) -> int:
         """Tasks of a full start, over all roles."""
-        return sum(role.count for role in self.roles)
+        return self.roles[0].count if len(self.roles) == 1 else sum(role.count for role in self.roles)
 
     @property
     def sizes(self) -> tuple[int, int] | None:

@@ -24,7 +24,7 @@ class Agenda:
     def put(self, at: int, act: Callable[[Any], None], what: Any = None, rank: int = 0) -> None:
         """Call ``act(what)`` at ``at``, or at once if that is past."""
         self._sequence += 1
-        heapq.heappush(self._heap, (max(at, self.now), rank, self._sequence, act, what))
+        heapq.heappush(self._heap, (at if at > self.now else self.now, rank, self._sequence, act, what))
 
     def put_chore(self, at: int, act: Callable[[Any], None], what: Any = None, rank: int = 0) -> None:
         """The same for what only follows along: when nothing but chores is left, the world is at rest."""
@@ -65,7 +65,9 @@ class Clock:
 
     def read(self) -> Instant:
         """The time, held where it was while a clock that was stepped back catches up."""
-        self._shown = max(self._shown, self._agenda.now + self.offset)
+        now = self._agenda.now + self.offset
+        if now > self._shown:
+            self._shown = now
         return Instant(self._shown)
 
     def when(self, shown: int) -> int:

@@ -224,7 +224,7 @@ def _record(state: ClusterState, row: int, fact: AttemptEnded, outcome: Outcome)
     jobs.last_end[row] = fact
     state.news.attempts.append(
         EndedAttempt(
-            fact.attempt, job.queue, job.user, fact.executor, tuple(t.node for t in jobs.placement[row]),
+            fact.attempt, job.queue, job.user, fact.executor, tuple([t.node for t in jobs.placement[row]]),
             placed, Instant(started) if started else None, ended, outcome, sums, lost,
         )
     )  # fmt: skip
