@@ -171,7 +171,8 @@ class BookedRoom:
         seen.idle[:] = (seen.device_free == WHOLE).sum(axis=1)
         seen.share_max[:] = seen.device_free.max(axis=1, initial=0)
         seen.gpu_free[:] = np.maximum(seen.device_free, 0).sum(axis=1)
-        seen.used[:], seen.company = inner.used, inner.company
+        seen.used[:] = inner.used
+        seen.company.tasks = {tag: dict(rows) for tag, rows in inner.company.tasks.items()}
         seen.lending = Lending(self.snap.nodes, self.snap.queues, seen.used) if seen.lending is not None else None
         self.close()
         return seen

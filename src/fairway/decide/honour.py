@@ -79,27 +79,35 @@ def use_bookings(cycle: Cycle) -> None:
 
 
 def _walk_own(cycle: Cycle, room: BookedRoom, names: list[BookingId], below: Bools) -> None:
+    """Start whoever finds room there, up to the first in line that does not: it may find some together with other room,
+    so nobody behind it takes what is there before it has had its turn in everybody's line."""
     snap = cycle.snap
-    inner = Cycle(snap, room.only(names), cycle.policy, cycle.disciplines, [], set())
+    inner = Cycle(snap, room.only(names), cycle.policy, cycle.disciplines, [], set(cycle.victims))
     line = Line(snap, inner.trial, cycle.policy, cycle.disciplines, among=below)
-    slowly = list[Action]()
+    found: dict[int, Start] = {}
     for why, at in line.walk():
         group, row = snap.groups.group(int(line.groups[at])), int(line.rows[at])
-        found = place_slowly(inner, group, row) if why == SLOW else []
-        slowly += found
-        if found:
+        slowly = Plan(tuple(place_slowly(inner, group, row) if why == SLOW else ())).each()
+        starts = [each for each in slowly if isinstance(each, Start)]
+        if starts:
+            found[at] = starts[0]
             line.helped(at)
         else:
             line.refuse(at, over_limit(snap, inner.trial, group.queue, group.shape.least_sums) is not None)
-    many = line.starts()
-    walked = [start(inner, int(line.rows[at]), placement, why) for at, placement, why in line.placed()]
-    walked = [*(many or ()), *walked]
-    for each in walked:
-        keep_company(cycle, snap.jobs.row_of[each.attempt.job], each.placement)
-    for each in Plan((*walked, *slowly)).each():
-        if isinstance(each, Start):
-            take(cycle, snap.jobs.row_of[each.attempt.job], each.placement)
-    cycle.actions += [*walked, *slowly]
+    places = {row: at for at, row in enumerate(line.rows.tolist())}
+    for each in line.starts() or ():
+        found[places[snap.jobs.row_of[each.attempt.job]]] = each
+    for at, placement, why in line.placed():
+        found[at] = start(inner, int(line.rows[at]), placement, why)
+    refused = line.refused()
+    first = int(refused[0]) if len(refused) else len(places)
+    room.close(frozenset())  # and closed again behind them: of CPU and memory less is kept then
+    for at in sorted(at for at in found if at < first):
+        row = int(line.rows[at])
+        take(cycle, row, found[at].placement)
+        keep_company(cycle, row, found[at].placement)
+        cycle.actions.append(found[at])
+    room.close()
 
 
 def in_own_room(cycle: Cycle, group: Group, row: int) -> list[Action]:
