@@ -36,6 +36,8 @@ from tests.properties.make import KINDS_OF_CASES, Kind, Made, make
 from tests.properties.world import World
 
 MOST_EVENTS = 3_000
+EVERY = 1_000
+"""After so many cases it is said how far it is."""
 IDLE_TIMERS = 24
 """So many timers in a row may change nothing when nobody runs and nobody comes: then it is over."""
 
@@ -174,6 +176,9 @@ def main() -> int:
             print(error, file=sys.stderr, flush=True)
             if not options.all:
                 return 1
+        done = seed + 1 - options.first
+        if done % EVERY == 0:
+            print(f"{done - broken} of {done} cases hold so far", file=sys.stderr, flush=True)
     print(f"{options.cases - broken} of {options.cases} cases hold: {dict(sorted(total.items()))}")
     return 1 if broken else 0
 

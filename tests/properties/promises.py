@@ -149,14 +149,15 @@ def wrong_reasons(books: Books, statuses: list[JobStatus]) -> Iterator[str]:
 
 
 def _untrue(books: Books, statuses: dict[JobId, JobStatus]) -> Iterator[str]:
-    used, company = books.used(), books.company()
+    used, bare, company = books.used(), books.used(holds=False), books.company()
     whole = [empty(node) for node in books.known_nodes()]
     for entry in books.entries.values():
         if not entry.in_line:
             continue
         status = statuses[entry.id]
         within = books.within_limits(entry.job, used) and not books.spent(entry.job)
-        if status.tier == "over quota" and within:
+        # Room that is held counts as used by its queue when it is decided about, and not yet when somebody is told.
+        if status.tier == "over quota" and within and books.within_limits(entry.job, bare):
             yield f"6: job {entry.id} is told {status.reason!r}, and is within every limit"
         reason = books.state.jobs.reason[entry.row]
         if status.tier == "yielding" and isinstance(reason, Yielding) and reason.to not in books.entries:

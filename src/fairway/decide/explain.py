@@ -50,7 +50,9 @@ def refusals(snap: Snapshot, trial: Trial, line: Line, unless: Unless) -> Iterat
     for row in np.flatnonzero(line.over >= 0).tolist():
         group = groups.group(row)
         reason = over_limit(snap, trial, group.queue, group.shape.least_sums)
-        if reason is not None and reason != groups.limit_reason[row]:
+        if reason is None and groups.reason(row) is None:  # by now its owner uses what was kept
+            yield int(line.over[row]), no_room(snap, trial, group.shape)
+        elif reason is not None and reason != groups.limit_reason[row]:
             yield int(line.over[row]), reason
 
 
