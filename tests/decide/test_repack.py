@@ -69,8 +69,8 @@ def test_the_first_to_differ_in_line_is_one_more_that_starts(nodes, jobs, queues
     with mock.patch.object(repack, "MOST_ASKS", 0):
         plain = list(started(decide(snap, Policy())))
     moved = list(started(decide(snap, Policy())))
-    # Plans are in the order of the line, and turns are the same as long as starts are: whose turn comes first where they
-    # differ is one that would have been passed over.
+    # Plans are in the order of the line, and turns are the same as long as starts are: the first that differs is one
+    # that would have been passed over.
     differ = next((at for at in range(len(plain)) if moved[at : at + 1] != plain[at : at + 1]), None)
     assert differ is None or (len(moved) > differ and moved[differ] not in plain)
     it.decide()
