@@ -268,6 +268,8 @@ def _ruled(state: ClusterState, fact: f.Ruled) -> None:
         state.groups.settle(state.queues, started=started)
     if may_shrink:
         state.groups.wake(np.ones(state.groups.height, np.bool_))  # whoever was refused may have room when it does
+    if state.bookings:
+        bookings.taken(state, fact.plan.each())
     for action in later:  # whom they put in line again has not been tried
         _RULE[type(action)](state, action)
     if fact.plan.tried:

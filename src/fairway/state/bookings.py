@@ -5,6 +5,7 @@ A booking is asked for by a fact; the next decision finds devices for it, or say
 and when it may have stood idle for too long.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from math import ceil
 from typing import TYPE_CHECKING, NamedTuple
@@ -14,7 +15,7 @@ import numpy as np
 from fairway.model.booking import Booking, BookingShort, Devices
 from fairway.model.facts import BookingRemoved, BookingSet
 from fairway.model.ids import BookingId, JobId, NodeId
-from fairway.model.plan import Book, Overbooked
+from fairway.model.plan import Book, OneAction, Overbooked, Start
 from fairway.model.policy import Large
 from fairway.model.queue import Queue
 from fairway.model.time import MINUTE, Instant, later
@@ -255,6 +256,14 @@ def left(state: "ClusterState", row: int) -> None:
             here = {name for name, _ in found.devices}
             if any(task.node in here for task in placement):
                 found.used_at = state.now
+
+
+def taken(state: "ClusterState", actions: Iterable[OneAction]) -> None:
+    """Some have started: of booked devices that are in use, CPU and memory are kept no longer."""
+    booked = {name for found in state.bookings.table.values() if not found.booking.nodes for name, _ in found.devices}
+    started = (action for action in actions if isinstance(action, Start))
+    names = {task.node for action in started for task in action.placement if task.devices and task.node in booked}
+    state.roomier.update(dict.fromkeys(sorted(state.nodes.row_of[name] for name in names)))
 
 
 def in_use(state: "ClusterState", found: Booked) -> bool:
