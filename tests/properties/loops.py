@@ -11,7 +11,7 @@ and start together: preemption, reclaim, turns, shrinking, growing and moving. A
 - a victim causes no further preemption: whoever was stopped for another stops nobody while it waits. By design a queue
   may take back what it is guaranteed even then, when its job had to yield to a higher class; whom it stops for that has
   only borrowed, and stops nobody in turn.
-- a job that takes turns (``las``, ``srsf``) is not stopped before its ``least_run``; taking turns is going in a circle,
+- a job that takes turns (``las``, ``srsf``) is not stopped before its ``least_run`` (which may be 0); taking turns is going in a circle,
   by design, but each level is ``margin`` times as long as the one before: as many circles are allowed as levels.
 """
 
@@ -66,7 +66,8 @@ class Loops:
             before = self.stopped_now.get(job)
             resized = isinstance(action.reason, Shrunk | Grown) and before in (Shrunk, Grown)
             again = type(action.reason) is before or not policy.elastic.settle
-            if before is not None and not (resized and again):
+            yields = isinstance(action.reason, Outranked) and not policy.order.least_run
+            if before is not None and not (resized and again) and not yields:
                 yield f"3: job {job} is stopped again at once ({action.reason})"
             self.stopped_now[job] = type(action.reason)
             ran = books.now - int(books.state.jobs.placed_at[books.entries[job].row])
