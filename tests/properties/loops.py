@@ -11,8 +11,9 @@ and start together: preemption, reclaim, turns, shrinking, growing and moving. A
 - a victim causes no further preemption: whoever was stopped for another stops nobody while it waits. By design a queue
   may take back what it is guaranteed even then, when its job had to yield to a higher class; whom it stops for that has
   only borrowed, and stops nobody in turn.
-- a job that takes turns (``las``, ``srsf``) is not stopped before its ``least_run`` (which may be 0); taking turns is going in a circle,
-  by design, but each level is ``margin`` times as long as the one before: as many circles are allowed as levels.
+- a job that takes turns (``las``, ``srsf``) is not stopped before its ``least_run`` (which may be 0); taking turns is
+  going in a circle, by design, but each level is ``margin`` times as long as the one before: as many circles are
+  allowed as levels.
 """
 
 from collections import Counter
