@@ -114,3 +114,24 @@ def test_most_over_its_quota_of_those_that_lose_the_same() -> None:
     it.tell(submitted(a_job("owner", a_request(1), queue="a")))
     (why,) = settle(it)
     assert (why.borrower, why.over) == ("c", 3000)
+
+
+def test_where_a_queue_may_lose_one_of_two_jobs_it_is_the_one_that_helps() -> None:
+    it = stage(0, [4, 8, None, None])
+    it.nodes(a_node("full", 4, cpu=8))
+    it.tell(submitted(a_job("cores", a_request(cpu=7), queue="c", cls=PriorityClass.CRITICAL)))
+    it.decide()
+    it.start()
+    it.nodes(a_node("node", 4, cpu=8))
+    it.tell(submitted(a_job("helps", a_request(4, cpu=2), queue="a")))
+    it.decide()
+    it.start()
+    it.tell(after=minutes(30))
+    it.tell(submitted(a_job("cheaper", a_request(4), queue="a")))
+    it.decide()
+    it.start()
+    it.nodes(a_node("free", 4, cpu=8))
+    it.tell(submitted(a_job("gang", Role("w", 2, a_request(4, cpu=4)), queue="b")))
+    settle(it)
+    assert it.phase("gang") is JobPhase.RUNNING
+    assert it.phase("cheaper") is JobPhase.RUNNING

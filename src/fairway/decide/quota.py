@@ -63,8 +63,12 @@ class Lent:
 
     def take(self, row: int) -> bool:
         """Take a job away, unless its queue is guaranteed what it uses; whether it was taken."""
+        if self.may(row):
+            self.leave(row)
+            return True
+        return False
+
+    def may(self, row: int) -> bool:
+        """Whether a job could be taken away now."""
         guard = int(self._queues.guard[int(self._jobs.queue[row])])
-        if guard >= 0 and not borrows(self._jobs.sums[row], self._used[guard], self._queues.quota[guard]):
-            return False
-        self.leave(row)
-        return True
+        return guard < 0 or borrows(self._jobs.sums[row], self._used[guard], self._queues.quota[guard])

@@ -30,6 +30,8 @@ MOST_NODES = 128
 """Nodes that are looked at for a job of one task, those that could cost least first."""
 MOST_TRIES = 16
 """Of these the nodes on which it is tried."""
+MOST_WAYS = 8
+"""Sets of victims that are tried for one job where a queue may lose some of its jobs, but not all."""
 
 
 class Reclaim:
@@ -55,7 +57,7 @@ class Reclaim:
         if shape.single:
             found = self._single(search, pool, where, able)
         else:
-            found = search.cheapest(self._spared(pool, np.unique(where.victim[able[where.nodes]])))
+            found = self._cheapest(search, pool, np.unique(where.victim[able[where.nodes]]))
         if found is None:
             self._hopeless.add(shape)
         return found
@@ -67,16 +69,44 @@ class Reclaim:
         for bound, node in nodes_by_bound(snap, trial, where, able, request)[:MOST_NODES]:
             if not tries or (best is not None and bound >= _loss(best) * ROUNDING):
                 break
-            victims = self._spared(pool, where.victim[where.nodes == node])
-            if not search.would_fit(victims, node):
+            some = where.victim[where.nodes == node]
+            if not search.would_fit(self._each(pool, some), node):
                 continue
             tries -= 1
             only = np.zeros(snap.nodes.height, np.bool_)
             only[node] = True
-            found = search.cheapest(victims, only, node)
+            found = self._cheapest(search, pool, some, only, node)
             if found is not None and (best is None or _loss(found) < _loss(best)):
                 best = found
         return best
+
+    def _cheapest(
+        self, search: Search, pool: "_Pool", some: Ints, only: Bools | None = None, node: int | None = None
+    ) -> Preemption | None:
+        """Room by some of these jobs: the cheapest that may be stopped together; where they will not do, others instead
+        of those of a queue that may lose only some of its jobs."""
+        together = self._spared(pool, some)
+        found = search.cheapest(together, only, node)
+        each = self._each(pool, some) if found is None else []
+        for _ in range(MOST_WAYS if len(each) > len(together) else 0):
+            found = search.cheapest(each, only, node)
+            if found is None:
+                break
+            lent = pool.lent.copy()
+            bound = next((one for one in found.victims if not (one.stopping or lent.take(one.row))), None)
+            if bound is None:
+                return found
+            each.remove(bound)
+            found = None
+        return found
+
+    def _each(self, pool: "_Pool", some: Ints) -> list[Victim]:
+        """Of these jobs those that are leaving, and then those of which each may be stopped if no other is."""
+        leaving = pool.found.stopping[some]
+        rows = pool.found.rows
+        others = (pool.found.at(index) for index in some[~leaving].tolist() if pool.lent.may(int(rows[index])))
+        most = self._policy.max_victims + MOST_WAYS
+        return [*(pool.found.at(index) for index in some[leaving].tolist()), *islice(others, most)]
 
     def _spared(self, pool: "_Pool", some: Ints) -> list[Victim]:
         """Of these jobs those that may be stopped together without taking from any queue what its quota covers, as many
