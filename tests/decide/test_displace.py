@@ -16,7 +16,7 @@ from fairway.model.policy import Ordering, Policy
 from fairway.model.queue import Queue
 from fairway.model.reasons import Outranked
 from fairway.model.resources import Request
-from fairway.model.time import HOUR, MINUTE, Duration, Instant
+from fairway.model.time import HOUR, MINUTE, SECOND, Duration, Instant
 from fairway.sim.simulate import simulate
 from fairway.sim.traces.trace import Trace
 from fairway.testing.builders import Rehearsal, a_job, a_node, a_queue, a_request, effects, minutes, submitted
@@ -112,6 +112,21 @@ def test_the_one_that_ranks_last_yields_first() -> None:
     it.tell(after=HOUR)
     one(it, "new", 2)
     assert [stop.attempt.job for stop in carry_out(it)] == ["old"]
+
+
+def test_nobody_yields_in_the_second_it_was_placed_even_without_a_least_run() -> None:
+    it = Rehearsal(Policy(order=Ordering("srsf", margin=2.0, least_run=Duration(0))))
+    it.nodes(a_node("n1", 2))
+    one(it, "long", 2, estimate=minutes(600))
+    it.decide()
+    one(it, "short", 2, estimate=minutes(1))
+    plan = it.decide()
+    assert effects(plan) == []
+    reviews = [action.at for action in plan.actions if isinstance(action, Review)]
+    assert reviews == [it.state.jobs.placed_at[it.state.jobs.row_of[JobId("long")]] + SECOND]
+    it.start()
+    it.tell(after=SECOND)
+    assert [stop.attempt.job for stop in carry_out(it)] == ["long"]
 
 
 def test_a_gang_takes_its_turn_as_a_whole() -> None:

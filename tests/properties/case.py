@@ -81,7 +81,10 @@ class Case:
     def _happen(self, at: Instant) -> None:
         """Everything that is due at an instant, one after the other."""
         if at > self.it.state.now:
+            booked = set(self.it.state.bookings.table)
             self._tell((), after=at - self.it.state.now)
+            if booked - set(self.it.state.bookings.table):  # it has ended, or nobody used it: as if it were removed
+                self.loops.outside(at)
         for what in self.world.due(at):
             self.counts[what.name] += 1
             if what.outside:

@@ -1,8 +1,8 @@
 """3. *No preemption loop.*
 
-While nothing comes from outside and no job ends of its own, the cluster does not go in a circle: what runs where, with
-how many workers, on what rooms held, is never again as it was, once it has changed. This is asked of every stop, hold
-and start together: preemption, reclaim, turns, shrinking, growing and moving. And
+While nothing comes from outside and neither a job nor a booking ends of its own, the cluster does not go in a circle:
+what runs where, with how many workers, on what rooms held, is never again as it was, once it has changed. This is asked
+of every stop, hold and start together: preemption, reclaim, turns, shrinking, growing and moving. And
 
 - at one instant nobody is stopped twice, and decisions come to an end; who has shrunk or grown, and goes on, may shrink
   or grow further, in the same direction: nobody gives up a worker more than is needed, and there are only so many;
@@ -11,9 +11,9 @@ and start together: preemption, reclaim, turns, shrinking, growing and moving. A
 - a victim causes no further preemption: whoever was stopped for another stops nobody while it waits. By design a queue
   may take back what it is guaranteed even then, when its job had to yield to a higher class; whom it stops for that has
   only borrowed, and stops nobody in turn.
-- a job that takes turns (``las``, ``srsf``) is not stopped before its ``least_run`` (which may be 0); taking turns is
-  going in a circle, by design, but each level is ``margin`` times as long as the one before: as many circles are
-  allowed as levels.
+- a job that takes turns (``las``, ``srsf``) is not stopped before its ``least_run``, nor within a second when that is
+  less; taking turns is going in a circle, by design, but each level is ``margin`` times as long as the one before: as
+  many circles are allowed as levels.
 """
 
 from collections import Counter
@@ -26,7 +26,7 @@ from fairway.model.phases import Cause
 from fairway.model.plan import Plan, Release, Stop
 from fairway.model.policy import Policy
 from fairway.model.reasons import Grown, Outranked, PreemptedBy, ReclaimedBy, Shrunk
-from fairway.model.time import Instant
+from fairway.model.time import SECOND, Instant
 from tests.properties.books import Books
 
 MOST_ROUNDS = 40
@@ -46,7 +46,7 @@ class Loops:
     at: int = -1
 
     def outside(self, now: Instant) -> None:
-        """Something came from outside, or a job has ended: from here on anything may be as it was."""
+        """Something came from outside, or a job or a booking has ended: from here on anything may be as it was."""
         self.since, self.turns, self.before = now, False, None
         self.seen.clear()
         self.released.clear()
@@ -67,8 +67,7 @@ class Loops:
             before = self.stopped_now.get(job)
             resized = isinstance(action.reason, Shrunk | Grown) and before in (Shrunk, Grown)
             again = type(action.reason) is before or not policy.elastic.settle
-            yields = isinstance(action.reason, Outranked) and not policy.order.least_run
-            if before is not None and not (resized and again) and not yields:
+            if before is not None and not (resized and again):
                 yield f"3: job {job} is stopped again at once ({action.reason})"
             self.stopped_now[job] = type(action.reason)
             ran = books.now - int(books.state.jobs.placed_at[books.entries[job].row])
@@ -76,7 +75,7 @@ class Loops:
                 yield f"3: job {job} grows after {ran} ms"
             if isinstance(action.reason, Outranked):
                 self.turns = True
-                if ran < policy.order.least_run:
+                if ran < max(policy.order.least_run, SECOND):
                     yield f"3: job {job} yields its turn after {ran} ms"
             if isinstance(action.reason, PreemptedBy | ReclaimedBy | Outranked):
                 yield from _chain(books, action)
@@ -94,7 +93,7 @@ class Loops:
         self.seen[now] += 1
         most = 1
         if self.turns:
-            run = max(policy.order.least_run, 1_000)
+            run = max(policy.order.least_run, SECOND)
             most = 2 + ceil(log((books.now - self.since) / run + 1) / log(policy.order.margin)) * len(books.entries)
         if self.seen[now] > most:
             yield f"3: it is as it was {self.seen[now] - 1} times since {self.since}: {sorted(map(str, now))}"

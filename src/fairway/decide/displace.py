@@ -5,10 +5,10 @@ Who is to run is decided first: everybody of the queue in order of rank, until t
 where: whoever runs and may go on keeps its place, and others are stopped only where somebody who goes first really fits
 in their stead, those that rank last before the others.
 
-Nobody is thrashed. A running job that has not had its least run, or that keeps no checkpoints, is not stopped, and
-otherwise it counts as ``margin``
-times better than it is. The one that takes and the one that yields are ranked by the same key, so that a victim that is
-back in line stops nobody until somebody who runs has fallen behind it by the margin.
+Nobody is thrashed. A running job that has not had its least run (``SHORTEST`` at the least), or that keeps no
+checkpoints, is not stopped, and otherwise it counts as ``margin`` times better than it is. The one that takes and the
+one that yields are ranked by the same key, and nobody takes the place of one that ranks ahead of it, so that a victim
+that is back in line stops nobody until somebody who runs has fallen behind it by the margin.
 """
 
 from collections.abc import Iterable
@@ -25,7 +25,7 @@ from fairway.model.plan import Placement
 from fairway.model.policy import Policy
 from fairway.model.queue import TAKE_TURNS
 from fairway.model.reasons import Placed
-from fairway.model.time import NEVER, Instant
+from fairway.model.time import NEVER, SECOND, Instant
 from fairway.state.columns import Bools, Floats, Ints
 from fairway.state.groups import Shape
 from fairway.state.snapshot import Snapshot, Trial
@@ -33,6 +33,9 @@ from fairway.state.tables import CPU, MEMORY, NO_LIMIT
 
 _ROUNDING = 1 + 1e-9
 """Keys that are equal but for their last bits are equal."""
+SHORTEST = SECOND
+"""Nobody yields its turn sooner after it was placed, whatever ``least_run`` says: least attained service is told apart
+by no less, and what was placed for somebody in this very instant is not decided again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +130,8 @@ class _Ranks:
         self.seen = order.standing(snap, policy, self.rows)
         self.key: Floats = self.discipline.key(self.seen)
         latest = order.latest_start(snap, self.seen)
-        self.until: Ints = np.where(latest < NO_LIMIT, NEVER, jobs.placed_at[self.rows] + policy.order.least_run)
+        least = max(policy.order.least_run, SHORTEST)
+        self.until: Ints = np.where(latest < NO_LIMIT, NEVER, jobs.placed_at[self.rows] + least)
         """When a running job may be stopped; NEVER while its deadline is at stake or it would have to begin again."""
         self.until[: len(running)][[not _keeps_its_work(snap, row) for row in running]] = NEVER
         self.pinned: Bools = ~self.waits & (self.until > snap.now)
@@ -149,9 +153,11 @@ class _Ranks:
 
     def take_turns(self) -> list[Turn]:
         """Find a place for whoever ranks ahead. A shape that has none, though by the sums it should, is left out, and
-        who is to run is decided again without it."""
+        who is to run is decided again without it, before those behind it: else these might take the place of one that
+        ranks ahead of them, and was to yield only to it."""
         found: list[Turn] = []
         hopeless: set[int] = set()
+        behind = {i: place for place, i in enumerate(self.sequence)}
         again = True
         while again:
             again = False
@@ -159,16 +165,14 @@ class _Ranks:
             stay = set(chosen)
             yielding = [i for i in reversed(self.runners) if i not in stay and not self.pinned[i]]
             for index in [i for i in chosen if self.waits[i]]:
-                shape = int(self.shape[index])
-                if shape in hopeless:
-                    continue
-                turn = self._make_room(index, [i for i in yielding if i not in self.victims])
+                last = [i for i in yielding if i not in self.victims and behind[i] > behind[index]]
+                turn = self._make_room(index, last)
                 if turn is None:
-                    hopeless.add(shape)
+                    hopeless.add(int(self.shape[index]))
                     again = True
-                else:
-                    found.append(turn)
-                    self.waits[index], self.pinned[index] = False, True
+                    break
+                found.append(turn)
+                self.waits[index], self.pinned[index] = False, True
         return found
 
     def next_change(self) -> Instant:
