@@ -13,8 +13,8 @@ plus the job started. All that runs has started within D. So in every stretch of
 at least (C - n + 1) x w / W GPUs, and none of its siblings holds more than what that leaves it, plus one.
 
 *With quotas.* What a sibling's quota covers goes first, and what it keeps of it may stay empty; both together are no
-more than its quota. So both bounds hold with C - Q in the place of C, Q being what the siblings are guaranteed, and a
-sibling holds at most its quota, or what it held without one.
+more than its quota. So both bounds hold with C - Q in the place of C, Q being what all are guaranteed, and a sibling
+holds at most what it may be guaranteed, or what it held without a quota. Loans move quota about and leave Q as it is.
 """
 
 import heapq
@@ -26,14 +26,15 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fairway.model.facts import QueueSet
-from fairway.model.ids import AttemptId, QueueId
+from fairway.model.facts import QueueSet, QuotaLent
+from fairway.model.ids import AttemptId, LoanId, QueueId
+from fairway.model.loan import Lent, Loan
 from fairway.model.phases import Cause, JobPhase
 from fairway.model.plan import Start
 from fairway.model.policy import Fairness, Policy
 from fairway.model.queue import Queue
 from fairway.model.resources import Amount
-from fairway.model.time import HOUR, MINUTE, Duration
+from fairway.model.time import HOUR, MINUTE, Duration, Instant
 from fairway.testing.builders import Rehearsal, a_job, a_node, a_request, submitted
 
 LONGEST = 60 * MINUTE
@@ -64,14 +65,15 @@ class World:
             amounts = Amount(gpu_milli=quota * 1000), Amount(gpu_milli=lend * 1000)
             self.it.tell(QueueSet(Queue(QueueId(name), weight, quota=amounts[0], lend=amounts[1])))
 
-    def quota(self, top: str) -> int:
-        """GPUs that a queue is guaranteed."""
-        return self.quotas[TOPS.index(top)][0]
+    @property
+    def promised(self) -> int:
+        """GPUs that all together are guaranteed; with loans any of them may have all of it."""
+        return sum(quota for quota, _ in self.quotas)
 
     @property
     def contested(self) -> int:
         """GPUs beyond all quotas, and those for one job more of every sibling."""
-        return self.gpus - sum(quota for quota, _ in self.quotas) - len(TOPS) + 1
+        return self.gpus - self.promised - len(TOPS) + 1
 
     def used(self, queue: str) -> int:
         """GPUs that a queue holds now."""
@@ -91,12 +93,23 @@ class World:
                     self.it.tell(submitted(a_job(f"j{self.made}", a_request(1), queue=leaf)))
             self._decide()
             seen(self.it.state.now)
+            self._lend()
             upto = min(self.ends[0][0] if self.ends else until, until)
             self.it.tell(after=upto - self.it.state.now)
             while self.ends and self.ends[0][0] <= self.it.state.now:
                 attempt = heapq.heappop(self.ends)[1]
                 if attempt.job in self.it.state.jobs and self.it.attempt(attempt.job) == attempt:
                     self.it.end(attempt.job)
+
+    def _lend(self) -> None:
+        """Now and then somebody lends some of its quota to somebody else: all together are guaranteed the same."""
+        if self.rng.random() < 0.1:
+            lender, borrower = (QueueId(str(name)) for name in self.rng.choice(TOPS, 2, replace=False))
+            now = self.it.state.now
+            begins = Instant(now + int(self.rng.integers(0, LONGEST)))
+            ends = Instant(begins + int(self.rng.integers(1, 3 * LONGEST)))
+            part = Lent(lender, borrower, Amount(gpu_milli=int(self.rng.integers(1, 3)) * 1000), begins, ends)
+            self.it.tell(QuotaLent(Loan(LoanId(f"l{now}"), (part,))))
 
     def _decide(self) -> None:
         """Decide; who is told to stop stops at once, and goes on later for as long as it would have."""
@@ -162,4 +175,4 @@ def test_whoever_waits_has_its_part_in_every_stretch_and_nobody_has_it_all(world
             assert most >= part - 1e-9, f"{queue} holds at most {most} of its {part:g}"
             for other in TOPS:
                 if other != queue:
-                    assert held[other] <= max(world.quota(other), most * weights[other] / weights[queue] + 1 + 1e-9)
+                    assert held[other] <= max(world.promised, most * weights[other] / weights[queue] + 1 + 1e-9)

@@ -109,7 +109,7 @@ def by_hand(it: Rehearsal, case: Case) -> list[int]:
 
     def weight_of(row: int) -> float:
         """Half of it for who has used more than its quota for long."""
-        long = any(0 < queues.quota[row, c] < average[row, c] for c in range(3))
+        long = any(0 <= queues.quota[row, c] < average[row, c] for c in range(3))
         return float(queues.weight[row]) * (0.5 if long else 1.0)
 
     children = {row: [other for other in queues.rows() if queues.above[other][1:2] == [row]] for row in queues.rows()}
@@ -119,8 +119,8 @@ def by_hand(it: Rehearsal, case: Case) -> list[int]:
 
     def tier(row: int) -> tuple[bool, bool, int]:
         sums = snap.groups.group(int(jobs.group[row])).shape.sums
-        guard = next((up for up in queues.above[int(jobs.queue[row])] if queues.quota[up].any()), -1)
-        named = [c for c in range(3) if guard >= 0 and sums[c] and queues.quota[guard, c]]
+        guard = next((up for up in queues.above[int(jobs.queue[row])] if (queues.quota[up] >= 0).any()), -1)
+        named = [c for c in range(3) if guard >= 0 and sums[c] and queues.quota[guard, c] >= 0]
         covered = named and all(trial.used[guard, c] + sums[c] <= queues.quota[guard, c] for c in named)
         return bool(jobs.cls[row]), not covered, int(jobs.cls[row])
 

@@ -64,7 +64,7 @@ def _without_history(state: ClusterState) -> Dump:
     preemptions and no groups of victims, so only frames after them tell any."""
     kept = decode_value(dump(state), Dump)
     jobs = tuple(replace(job, history=-1, ran=0, pace=0.0) for job in kept.jobs)
-    queues = tuple(replace(queue, average=(), averaged_at=0) for queue in kept.queues)
+    queues = tuple(replace(queue, average=(), averaged_at=0, guaranteed=(), guaranteed_at=0) for queue in kept.queues)
     groups = tuple(sorted((g for g in kept.groups if not g.yields), key=lambda g: (g.shape, g.queue, g.cls)))
     shapes = tuple(replace(shape, seen=0, learned=0) for shape in kept.shapes)
     kept = replace(kept, jobs=jobs, queues=queues, groups=groups, shapes=shapes)

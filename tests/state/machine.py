@@ -4,8 +4,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from fairway.model import facts as f
-from fairway.model.ids import AttemptId, JobId, NodeId, QueueId, ServiceId
+from fairway.model.ids import AttemptId, JobId, LoanId, NodeId, QueueId, ServiceId
 from fairway.model.job import Priority, Retry, Role
+from fairway.model.loan import Lent, Loan
 from fairway.model.phases import Cause, JobPhase
 from fairway.model.queue import Queue
 from fairway.model.resources import Amount
@@ -77,6 +78,23 @@ class Anything(Cluster, RuleBasedStateMachine):
     @rule(queue=st.sampled_from(QUEUES), quota=AMOUNTS, borrow=AMOUNTS, lend=AMOUNTS)
     def set_queue(self, queue, quota, borrow, lend):
         self.say(f.QueueSet(Queue(QueueId(queue), quota=quota, borrow=borrow, lend=lend)))
+
+    @rule(
+        name=st.integers(0, 4),
+        lender=st.sampled_from(QUEUES),
+        borrower=st.sampled_from(QUEUES),
+        amount=AMOUNTS,
+        begins=st.integers(0, 9000),
+        lasts=st.integers(0, 60_000),
+    )
+    def lend(self, name, lender, borrower, amount, begins, lasts):
+        first = self.it.state.now + begins
+        part = Lent(QueueId(lender), QueueId(borrower), amount, Instant(first), Instant(first + lasts))
+        self.say(f.QuotaLent(Loan(LoanId(f"l{name}"), (part,))))
+
+    @rule(name=st.integers(0, 4))
+    def recall(self, name):
+        self.say(f.LoanEnded(LoanId(f"l{name}")))
 
     @rule(
         name=st.sampled_from("st"),

@@ -9,8 +9,9 @@ from dataclasses import replace
 from random import Random
 
 from fairway.model import facts as f
-from fairway.model.ids import AttemptId, ExecutorId, JobId, NodeId, QueueId, ServiceId
+from fairway.model.ids import AttemptId, ExecutorId, JobId, LoanId, NodeId, QueueId, ServiceId
 from fairway.model.job import ArrayIndex, Dependency, Job, Priority, PriorityClass, Retry, Role
+from fairway.model.loan import Lent, Loan
 from fairway.model.node import Node
 from fairway.model.phases import Cause, JobPhase
 from fairway.model.policy import Defrag, Policy, Preemption
@@ -61,6 +62,7 @@ class Cluster:
         self.said: list[f.Fact] = []
         self.submitted = 0
         self.arrays = 0
+        self.loans = 0
 
     def say(self, *items: f.Fact, after: int = 0) -> None:
         """Tell the state, prove it sound, decide once and prove it again."""
@@ -208,6 +210,20 @@ class Storm(Cluster):
         borrow = Amount(gpu_milli=rng.choice((None, None, 0, 2000)), cpu_milli=rng.choice((None, None, 0)))
         lend = Amount(gpu_milli=Random(self.submitted).choice((None, 0, 1000)))  # the storms of old seeds stay
         self.say(f.QueueSet(Queue(QueueId(rng.choice(QUEUES)), quota=quota, borrow=borrow, lend=lend)))
+
+    def lend(self) -> None:
+        rng, now = self.rng, self.it.state.now
+        self.loans += 1
+        parts: list[Lent] = []
+        for _ in range(rng.choice((1, 1, 2))):
+            begins = Instant(now + rng.choice((0, 0, 5000)))
+            amount = Amount(gpu_milli=rng.choice((1000, 2000)))
+            pair = QueueId(rng.choice(QUEUES[1:])), QueueId(rng.choice(QUEUES[1:]))
+            parts.append(Lent(*pair, amount, begins, Instant(begins + rng.choice((1000, 20_000)))))
+        self.say(f.QuotaLent(Loan(LoanId(f"l{self.loans}"), tuple(parts))))
+
+    def recall(self) -> None:
+        self.say(f.LoanEnded(LoanId(f"l{self.rng.randint(1, self.loans + 1)}"), "ada"))
 
     def see_node(self) -> None:
         rng = self.rng

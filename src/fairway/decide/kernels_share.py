@@ -32,7 +32,7 @@ def covered(queue: int, sums: Any, quotas: Any) -> bool:
     if by < 0:
         return False
     for c in range(3):
-        if sums[c] > 0 and quota[by, c] > 0:
+        if sums[c] > 0 and quota[by, c] >= 0:
             if used[by, c] + sums[c] > quota[by, c]:
                 return False
             named = True

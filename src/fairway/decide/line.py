@@ -207,6 +207,9 @@ class Line:
             groups = groups[self.snap.groups.takes(self.snap.queues, groups)]
         if not preempts[self.groups[at]]:
             groups = groups[~preempts[groups]]
+        if self.trial.lending is not None:  # what others keep is out of reach for some queues, not for all
+            guard, queue = self.snap.queues.guard, self.snap.groups.queue
+            groups = groups[guard[queue[groups]] == guard[jobs.queue[self.rows[at]]]]
         covers = quota.covers(self.snap, self.trial, self.snap.groups.shapes.shapes[int(self.shapes[at])].least_sums)
         if not covers[jobs.queue[self.rows[at]]]:
             groups = groups[~covers[self.snap.groups.queue[groups]]]

@@ -303,7 +303,8 @@ def _take_back(cycle: Cycle, back: Reclaim, group: Group, row: int) -> list[Acti
     def reason(victim: preempt.Victim) -> StopReason:
         queue = int(jobs.queue[victim.row])
         guard = int(queues.guard[queue])
-        over = int(queues.used[queue, 2] if guard < 0 else max(queues.used[guard, 2] - queues.quota[guard, 2], 0))
+        own = 0 if guard < 0 else max(int(queues.quota[guard, 2]), 0)
+        over = max(int(queues.used[queue if guard < 0 else guard, 2]) - own, 0)
         borrower, held = queues.id_of(queue if guard < 0 else guard), int(jobs.sums[victim.row, 2])
         return ReclaimedBy(job_id, priority, lender, borrower, over, victim.lost_ms, held)
 

@@ -22,7 +22,7 @@ def covered(queue: int, sums: tuple[int, ...], quotas: tuple[Any, ...]) -> bool:
     by = int(guard[queue])
     if by < 0:
         return False
-    named = [c for c, need in enumerate(sums) if need > 0 and quota[by, c] > 0]
+    named = [c for c, need in enumerate(sums) if need > 0 and quota[by, c] >= 0]
     return bool(named) and all(used[by, c] + sums[c] <= quota[by, c] for c in named)
 
 
@@ -31,7 +31,7 @@ def covers(snap: Snapshot, trial: Trial, sums: tuple[int, ...]) -> Bools:
     queues, need = snap.queues, np.array(sums, np.int64)
     guard = queues.guard[: queues.height]
     quota = queues.quota[guard]
-    named = (need > 0) & (quota > 0)
+    named = (need > 0) & (quota >= 0)
     within = ~named | (trial.used[guard] + need <= quota)
     return (guard >= 0) & named.any(axis=1) & within.all(axis=1)
 
@@ -40,7 +40,7 @@ def borrows(sums: Ints, used: Ints, quota: Ints) -> bool:
     """Whether a queue that uses ``used`` would still use its whole ``quota`` without ``sums``, in a resource that the
     quota names and these need; (3,) each."""
     for some, has, is_its_own in zip(sums.tolist(), used.tolist(), quota.tolist(), strict=True):
-        if some > 0 and is_its_own > 0 and has - some >= is_its_own:
+        if some > 0 and is_its_own >= 0 and has - some >= is_its_own:
             return True
     return False
 

@@ -39,7 +39,7 @@ class Reclaim:
 
     def __init__(self, snap: Snapshot, trial: Trial, policy: Policy, stopped: set[int]) -> None:
         self._snap, self._trial, self._policy, self._stopped = snap, trial, policy, stopped
-        self._hopeless: set[Shape] = set()
+        self._hopeless: set[tuple[Shape, int]] = set()
         self._pool: _Pool | None = None
 
     def find(self, group: Group) -> Preemption | None:
@@ -47,7 +47,9 @@ class Reclaim:
         cover it or nobody's room would do. The trial is left as it was."""
         shape, queues = group.shape, self._snap.queues
         quotas = (queues.guard, self._trial.used, queues.quota)
-        if shape in self._hopeless or not covered(group.queue, shape.least_sums, quotas):
+        # What others keep for themselves is out of reach for some queues, and not for others.
+        key = shape, -1 if self._trial.lending is None else int(queues.guard[group.queue])
+        if key in self._hopeless or not covered(group.queue, shape.least_sums, quotas):
             return None
         search = Search(self._snap, self._trial, self._policy, group, self._stopped, self._policy.max_victims)
         pool = self._borrowers()
@@ -59,7 +61,7 @@ class Reclaim:
         else:
             found = self._cheapest(search, pool, np.unique(where.victim[able[where.nodes]]))
         if found is None:
-            self._hopeless.add(shape)
+            self._hopeless.add(key)
         return found
 
     def _single(self, search: Search, pool: "_Pool", where: Shares, able: Bools) -> Preemption | None:
@@ -110,7 +112,7 @@ class Reclaim:
 
     def _spared(self, pool: "_Pool", some: Ints) -> list[Victim]:
         """Of these jobs those that may be stopped together without taking from any queue what its quota covers, as many
-        as may be: who is leaving anyway first, then the cheapest."""
+        as may be: who is leaving anyway first, then as they come, mostly the cheapest first."""
         leaving = pool.found.stopping[some]
         found = [pool.found.at(index) for index in some[leaving].tolist()]
         lent = pool.lent.copy()
@@ -178,4 +180,5 @@ def _loss(found: Preemption) -> int:
 def _over(used: Ints, quota: Ints) -> Floats:
     """(Q,) how far each queue is over its quota, as a part of it; 0 where it is not, or has none."""
     part = np.divide(used - quota, quota, out=np.zeros(used.shape), where=quota > 0)
+    part[(quota == 0) & (used > 0)] = np.inf  # it has lent all that it has
     return part.max(axis=1, initial=0.0)

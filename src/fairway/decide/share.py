@@ -46,9 +46,9 @@ def weights(snap: Snapshot, policy: Policy) -> Floats:
     its guaranteed quota in a resource that the quota names."""
     queues, height = snap.queues, snap.queues.height
     quota, weight = queues.quota[:height], queues.weight[:height]
-    if policy.fairness.throttle == 1 or not quota.any():
+    if policy.fairness.throttle == 1 or not (quota >= 0).any():
         return weight
-    long = ((quota > 0) & (queues.average_at(snap.now) > quota)).any(axis=1)
+    long = ((quota >= 0) & (queues.average_at(snap.now) > quota)).any(axis=1)
     return np.where(long, weight * policy.fairness.throttle, weight)
 
 

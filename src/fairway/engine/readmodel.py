@@ -14,6 +14,7 @@ from dataclasses import replace
 
 from fairway.decide.share import shares
 from fairway.engine.present import amount, booking_statuses, ended_status, live_status, node_status, service_status
+from fairway.engine.standing import guaranteed, guaranteed_gpu_ms, loan_notes
 from fairway.engine.status import BookingStatus, JobStatus, NodeStatus, QueueStatus, ServiceStatus
 from fairway.engine.story import end_sentence, sentence
 from fairway.model.ids import BookingId, JobId, NodeId, QueueId, ServiceId
@@ -25,6 +26,7 @@ from fairway.model.service import Service
 from fairway.model.time import Instant
 from fairway.state.cluster import ClusterState
 from fairway.state.columns import Floats
+from fairway.state.loans import Agreed
 from fairway.state.snapshot import snapshot
 
 KEEP_ENDED = 10_000
@@ -49,6 +51,7 @@ class ReadModel:
         self._services: dict[ServiceId, ServiceStatus] = {}
         self._service_specs: dict[ServiceId, Service] = {}
         self._pools: tuple[Pool, ...] = ()
+        self._loans: tuple[Agreed, ...] = ()
         self._policy = Policy()
         self._bookings: tuple[int, tuple[BookingStatus, ...]] = (0, ())
         self._specs: dict[JobId, Job] = {}
@@ -105,6 +108,10 @@ class ReadModel:
         """A booking by its name; None when there is none."""
         return next((each for each in self.bookings() if each.booking.id == booking), None)
 
+    def loans(self) -> tuple[Agreed, ...]:
+        """Every loan that is not long over, in the order in which they were agreed on."""
+        return self._loans
+
     def policy(self) -> Policy:
         """The policy that decisions follow."""
         return self._policy
@@ -138,6 +145,7 @@ class ReadModel:
         for service in services:
             self._service(state, service)
         self._pools = tuple(state.pools.values())
+        self._loans = tuple(state.loans.agreed.values())
         self._policy = state.policy
         if state.bookings.version != self._bookings[0]:
             self._bookings = state.bookings.version, booking_statuses(state)
@@ -277,8 +285,12 @@ class _Queues:
             id=spec.id,
             weight=spec.weight,
             quota=spec.quota,
-            limit=spec.limit,
+            limit=amount(queues.limit[row]),
+            declared_limit=spec.limit,
             lend=spec.lend,
+            guaranteed=guaranteed(queues.quota[row]),
+            guaranteed_gpu_ms=guaranteed_gpu_ms(queues, row, now),
+            notes=tuple(loan_notes(state.loans.alive, spec.id, now)) if state.loans.agreed else (),
             used=amount(queues.used[row]),
             pending=pending,
             running=running,

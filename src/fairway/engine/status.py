@@ -128,8 +128,9 @@ class QueueStatus:
     id: QueueId
     weight: float
     quota: Amount
+    """What it was declared to be guaranteed; ``guaranteed`` counts loans in."""
     limit: Amount
-    """The most it may use; ``None`` where there is no limit."""
+    """The most it may use now; ``None`` where there is no limit."""
     used: Amount
     pending: int
     running: int
@@ -149,11 +150,19 @@ class QueueStatus:
     """Decayed average of the milli-GPUs it used, as of ``as_of``."""
     lend: Amount = field(default_factory=Amount)
     """What others may use of its quota while it is idle; ``None`` for all of it."""
+    guaranteed: Amount = field(default_factory=Amount)
+    """What it is guaranteed now."""
+    declared_limit: Amount = field(default_factory=Amount)
+    """What it may use when nothing is lent."""
+    guaranteed_gpu_ms: int = 0
+    """Milli-GPU milliseconds that it was guaranteed, as of ``as_of``: whatever it used of them."""
+    notes: tuple[str, ...] = ()
+    """What else is to be known of it now, as sentences."""
 
     @property
     def borrowed_gpu_milli(self) -> int:
         """Milli-GPUs used beyond its own quota."""
-        return max((self.used.gpu_milli or 0) - (self.quota.gpu_milli or 0), 0)
+        return max((self.used.gpu_milli or 0) - (self.guaranteed.gpu_milli or 0), 0)
 
     """None: the policy's."""
 
@@ -164,6 +173,11 @@ class QueueStatus:
     def gpu_hours_at(self, now: int) -> float:
         """GPU-hours used up to ``now``."""
         return self.gpu_ms_at(now) / 3_600_000_000
+
+    def guaranteed_gpu_hours_at(self, now: int) -> float:
+        """GPU-hours guaranteed up to ``now``."""
+        since = (self.guaranteed.gpu_milli or 0) * max(now - self.as_of, 0)
+        return (self.guaranteed_gpu_ms + since) / 3_600_000_000
 
 
 @dataclass(frozen=True, slots=True)

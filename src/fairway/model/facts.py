@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 from fairway.model.booking import Booking
 from fairway.model.frozen import frozen
-from fairway.model.ids import AttemptId, BookingId, ExecutorId, JobId, NodeId, ServiceId
+from fairway.model.ids import AttemptId, BookingId, ExecutorId, JobId, LoanId, NodeId, ServiceId
 from fairway.model.job import Job
+from fairway.model.loan import Loan
 from fairway.model.node import Node
 from fairway.model.offer import Pool
 from fairway.model.phases import Cause
@@ -58,6 +59,21 @@ class QueueSet:
     """A queue was declared or changed. Queues above it come into being with it."""
 
     queue: Queue
+
+
+@dataclass(frozen=True, slots=True)
+class QuotaLent:
+    """Queues have agreed on a loan, or a trade. One that cannot be kept comes to nothing."""
+
+    loan: Loan
+
+
+@dataclass(frozen=True, slots=True)
+class LoanEnded:
+    """Somebody wants a loan to be over now. One that is over, or unknown, stays as it is."""
+
+    loan: LoanId
+    by: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +243,8 @@ Fact = (
     | JobHeld
     | JobReleased
     | QueueSet
+    | QuotaLent
+    | LoanEnded
     | ServiceSet
     | ServiceRemoved
     | PoolSet

@@ -12,6 +12,7 @@ NodeId = NewType("NodeId", str)
 QueueId = NewType("QueueId", str)
 ServiceId = NewType("ServiceId", str)
 PoolId = NewType("PoolId", str)
+LoanId = NewType("LoanId", str)
 ExecutorId = NewType("ExecutorId", str)
 BookingId = NewType("BookingId", str)
 

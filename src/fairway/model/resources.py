@@ -102,3 +102,14 @@ class Amount:
     cpu_milli: int | None = None
     memory_mib: int | None = None
     gpu_milli: int | None = None
+
+    def __str__(self) -> str:
+        parts = [
+            f"{value / 1000:g} {unit}{'' if value == 1000 else 's'}"
+            for value, unit in (
+                (self.gpu_milli, "GPU"),
+                (self.cpu_milli, "CPU"),
+            )
+            if value
+        ]
+        return ", ".join([*parts, *([f"{self.memory_mib} MiB"] if self.memory_mib else [])]) or "nothing"

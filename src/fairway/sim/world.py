@@ -37,6 +37,7 @@ _QUIET_ROUNDS = 3
 _PATIENT = (f.AttemptStarted, f.Progressed)
 _LETTERS = (
     f.JobSubmitted, f.CancelAsked, f.JobHeld, f.JobReleased, f.QueueSet, f.ServiceSet, f.ServiceRemoved,
+    f.QuotaLent, f.LoanEnded,
     f.PoolSet, f.PolicySet, f.NodeCordoned, f.NodeGone,
 )  # fmt: skip
 """Facts that come again until they are durable: a face keeps them in the store's inbox, a detector looks again."""

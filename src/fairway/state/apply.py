@@ -17,7 +17,7 @@ from fairway.model.plan import Hold, Look, Release, Reserve, Review, Start, Stop
 from fairway.model.reasons import Asked, Migrated, OverRolling, PreemptedBy, WaitingUntil, Yielding
 from fairway.model.resources import WHOLE
 from fairway.model.time import NEVER, Instant
-from fairway.state import bookings, keep, lifecycle
+from fairway.state import bookings, keep, lifecycle, quotas
 from fairway.state.cluster import ClusterState, Decision
 from fairway.state.exposure import expose, foresee, hear, look, review, tidy, watch
 from fairway.state.history import pace
@@ -71,6 +71,8 @@ def _pass_time(state: ClusterState) -> None:
             bookings.come_to(state, BookingId(job))
         elif kind == "look":
             state.look_due, state.look_at = True, Instant(0)
+        elif kind == "loan":
+            quotas.turn(state, Instant(timer[0]))
         else:
             state.overdue[JobId(job)] = None
 
@@ -90,11 +92,6 @@ def _cancel_asked(state: ClusterState, fact: f.CancelAsked) -> None:
         state.news.decisions.append(Decision(fact.job, state.now, told))
     else:
         lifecycle.finish(state, row, JobPhase.CANCELLED, f.Outcome(Cause.CANCELLED, message=str(Asked(fact.by))))
-
-
-def _queue_set(state: ClusterState, fact: f.QueueSet) -> None:
-    state.lighter.add(state.put_queue(fact.queue))
-    state.lent = True
 
 
 def _pool_set(state: ClusterState, fact: f.PoolSet) -> None:
@@ -365,7 +362,9 @@ _APPLY: dict[type, Callable[[ClusterState, Any], None]] = {
     f.CancelAsked: _cancel_asked,
     f.JobHeld: keep.hold,
     f.JobReleased: keep.release,
-    f.QueueSet: _queue_set,
+    f.QueueSet: quotas.set_queue,
+    f.QuotaLent: quotas.lend,
+    f.LoanEnded: quotas.end_loan,
     f.ServiceSet: lambda state, fact: set_service(state, fact.service),
     f.ServiceRemoved: lambda state, fact: remove_service(state, fact.service),
     f.PoolSet: _pool_set,

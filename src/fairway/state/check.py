@@ -14,8 +14,9 @@ from fairway.state.company import Company
 from fairway.state.groups import shape_of
 from fairway.state.history import pattern_of, size_of
 from fairway.state.jobs import home_of, task_need
+from fairway.state.loans import net
 from fairway.state.measured import problems
-from fairway.state.tables import MOST_KEPT, SUMS
+from fairway.state.terms import MOST_KEPT, NO_LIMIT, NOT_NAMED, SUMS
 
 
 def check(state: ClusterState) -> list[str]:
@@ -44,7 +45,7 @@ def _nodes(state: ClusterState) -> list[str]:
         if not np.array_equal(nodes.device_free[row], column):
             wrong.append(f"node {name}: devices {nodes.device_free[row]} but recomputed {column}")
         sums = (int(nodes.idle[row]), int(nodes.share_max[row]), int(nodes.gpu_free[row]))
-        if sums != (int((column == WHOLE).sum()), int(column.max(initial=0)), int(column.sum())):
+        if sums != (int((column == WHOLE).sum()), int(column.max(initial=0)), int(np.maximum(column, 0).sum())):
             wrong.append(f"node {name}: device sums {sums} are stale")
         if bool(nodes.placeable[row]) != (nodes.reach[row] is Reach.UP and not nodes.cordoned[row]):
             wrong.append(f"node {name}: placeable is stale")
@@ -88,11 +89,18 @@ def _queues(state: ClusterState) -> list[str]:
 
 
 def _kept(state: ClusterState) -> list[str]:
-    """A queue keeps for itself what it is guaranteed and does not lend; the root lends to nobody."""
+    """A queue is guaranteed what was declared and what loans make of it, never less than nothing; it keeps for itself
+    what of that it does not lend; the root lends to nobody."""
     queues, wrong = state.queues, list[str]()
+    lent = net(queues, state.loans.alive, state.now)
     for row in queues.rows():
+        for column, name in enumerate(SUMS):
+            declared, more = min(getattr(queues.spec[row].quota, name) or 0, NO_LIMIT), lent.get((row, column), 0)
+            quota = min(declared + more, NO_LIMIT) if declared or more > 0 else NOT_NAMED
+            if (queues.quota[row, column], queues.lent[row, column]) != (quota, more) or declared + more < 0:
+                wrong.append(f"queue {queues.id_of(row)}: guaranteed {queues.quota[row]} but recomputed {quota}")
         lends = [getattr(queues.spec[row].lend, name) for name in SUMS]
-        has = queues.quota[row].tolist()
+        has = queues.quota[row].clip(0).tolist()
         keeps = [
             0 if most is None or row == 0 else min(max(quota - most, 0), MOST_KEPT)
             for quota, most in zip(has, lends, strict=True)
@@ -109,7 +117,7 @@ def _averages(state: ClusterState) -> list[str]:
     for row in queues.rows():
         if len(queues.above[row]) > 1:
             below[queues.above[row][1]] += average[row]
-        guard = next((above for above in queues.above[row] if queues.quota[above].any()), -1)
+        guard = next((above for above in queues.above[row] if (queues.quota[above] >= 0).any()), -1)
         if queues.guard[row] != guard:
             wrong.append(f"queue {queues.id_of(row) or '(root)'}: guarded by {queues.guard[row]}, not by {guard}")
     slack = 1e-6 * (1 + average)

@@ -17,6 +17,7 @@ from fairway.model.ids import (
     BookingId,
     ExecutorId,
     JobId,
+    LoanId,
     NodeId,
     PoolId,
     QueueId,
@@ -37,11 +38,12 @@ from fairway.state.columns import Ints
 from fairway.state.groups import GroupTable
 from fairway.state.history import RunTimes
 from fairway.state.jobs import JobTable
+from fairway.state.loans import Loans, count_guaranteed
 from fairway.state.measured import Measurements
 from fairway.state.tables import NodeTable, QueueTable
 from fairway.state.window import Window
 
-Timer = tuple[int, str, JobId | QueueId, int]
+Timer = tuple[int, str, JobId | QueueId | LoanId, int]
 """(instant, ``release`` or ``limit``, job, attempt), (instant, ``review``, queue, 0), or (instant, ``exposed``, "", 0)
 for all who wait for victims; of a booking, its name stands where the job does."""
 
@@ -140,13 +142,13 @@ class ClusterState:
     """The mutable numbers (``nodes``, ``queues``, ``jobs``, ``groups``) and the unsettled rest."""
 
     def __init__(self) -> None:
-        self.now = Instant(0)
-        self.epoch = 0
+        self.now, self.epoch = Instant(0), 0
         self.ordinal = 0
         """Submissions so far: the place in line of the next job."""
         self.policy = Policy()
         self.nodes = NodeTable()
         self.queues = QueueTable()
+        self.loans = Loans(self.queues)
         self.jobs = JobTable()
         self.groups = GroupTable()
         self.history = RunTimes()
@@ -216,7 +218,10 @@ class ClusterState:
             above, row = row, self.queues.row_of.get(name, -1)
             if row < 0 or name == queue.id:
                 self.news.queues[name] = None
+                if row >= 0:
+                    count_guaranteed(self.queues, row, self.now)
                 row = self.queues.put(queue if name == queue.id else Queue(name), above)
+                self.queues.guaranteed_at[row] = self.now
         return row
 
     def charge(self, queue: int, taken: Ints) -> None:
@@ -232,7 +237,7 @@ class ClusterState:
             self.queues.opens_at[row] = at
             self.set_timer(at, "opens", queue, 0)
 
-    def set_timer(self, at: Instant, kind: str, job: JobId | QueueId, attempt: int) -> None:
+    def set_timer(self, at: Instant, kind: str, job: JobId | QueueId | LoanId, attempt: int) -> None:
         """Have ``apply`` look at a job, or a queue, when time reaches ``at``."""
         heapq.heappush(self.timers, (at, kind, job, attempt))
 
@@ -249,6 +254,8 @@ class ClusterState:
             return at == (self.tidy_at if kind == "tidy" else self.look_at)
         if kind == "booking":
             return self.bookings.expects(BookingId(job), at)
+        if kind == "loan":
+            return self.loans.due(LoanId(job), at)
         row = self.jobs.row_of.get(JobId(job))
         if row is None or self.jobs.attempt[row] != attempt:
             return False

@@ -21,6 +21,7 @@ from fairway.state.frames import decode_value, encode_value
 from fairway.state.groups import shape_of
 from fairway.state.history import pace
 from fairway.state.jobs import home_of, placed_sums, task_need
+from fairway.state.quotas import restore
 from fairway.state.records import (
     ArrayRecord,
     Dump,
@@ -98,6 +99,7 @@ def _record(state: ClusterState) -> Dump:
         look_due=state.look_due,
         measured=state.measured.records(),
         bookings=state.bookings.records(),
+        loans=tuple(state.loans.agreed.values()),
     )  # fmt: skip
 
 
@@ -105,7 +107,8 @@ def _queue_record(queues: QueueTable, row: int) -> QueueRecord:
     spent, average = (tuple(column[row].tolist()) for column in (queues.spent, queues.average))
     at, review_at = int(queues.averaged_at[row]), int(queues.review_at[row])
     lately = tuple(queues.rolling[row].parts.items()) if row in queues.rolling else ()
-    return QueueRecord(queues.spec[row], spent, review_at, average, at, int(queues.opens_at[row]), lately)
+    guaranteed = tuple(queues.guaranteed[row].tolist()), int(queues.guaranteed_at[row])
+    return QueueRecord(queues.spec[row], spent, review_at, average, at, int(queues.opens_at[row]), lately, *guaranteed)
 
 
 def _job_record(state: ClusterState, row: int) -> JobRecord:
@@ -143,6 +146,7 @@ def load(data: bytes) -> ClusterState:
         state.queues.spent[row], state.queues.review_at[row] = record.spent, record.review_at
         if 0 < record.review_at < NEVER:
             state.set_timer(Instant(record.review_at), "review", record.spec.id, 0)
+    restore(state, saved.loans, [(record.guaranteed, record.guaranteed_at) for record in saved.queues])
     _load_nodes(state, saved)
     groups = state.groups
     for record in saved.shapes:

@@ -21,6 +21,7 @@ from fairway.state.bookings import BookingRecord
 from fairway.state.cluster import EndedJob
 from fairway.state.groups import Shape
 from fairway.state.history import Kind
+from fairway.state.loans import Agreed
 from fairway.state.measured import MeasuredRecord
 
 
@@ -45,6 +46,8 @@ class QueueRecord:
     averaged_at: int = 0
     opens_at: int = 0
     spent_lately: tuple[tuple[int, int], ...] = ()
+    guaranteed: tuple[float, ...] = ()
+    guaranteed_at: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,3 +156,4 @@ class Dump:
     look_due: bool = False
     measured: tuple[MeasuredRecord, ...] = ()
     bookings: tuple[BookingRecord, ...] = ()
+    loans: tuple[Agreed, ...] = ()

@@ -17,13 +17,9 @@ from fairway.state.columns import Bools, Floats, Ints, Table
 from fairway.state.company import Company
 from fairway.state.places import Places
 from fairway.state.rolling import Spending
+from fairway.state.terms import NO_LIMIT, SUMS, terms
 
 CPU, MEMORY, DISK, NETWORK = range(len(FLAT))
-SUMS = ("cpu_milli", "memory_mib", "gpu_milli")
-"""Column order of every sum over tasks: quotas, limits, usage."""
-NO_LIMIT = 1 << 62
-MOST_KEPT = 1 << 50
-"""Of any resource by any one queue: more than there is anywhere, and sums over all queues stay within 64 bits."""
 
 
 class Watcher(Protocol):
@@ -67,7 +63,7 @@ class NodeTable(Table[NodeId]):
     share_max: Ints
     """Derived: most free milli-GPUs on one device."""
     gpu_free: Ints
-    """Derived: free milli-GPUs over all devices."""
+    """Derived: free milli-GPUs over all devices; one that is overcommitted counts as none."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -180,7 +176,7 @@ class NodeTable(Table[NodeId]):
     def _sum_up(self, row: int, devices: list[int]) -> None:
         self.idle[row] = devices.count(WHOLE)
         self.share_max[row] = max(max(devices), 0) if devices else 0
-        self.gpu_free[row] = sum(devices)
+        self.gpu_free[row] = sum([milli for milli in devices if milli > 0])
 
     def _open_or_close(self, row: int) -> None:
         self.placeable[row] = self.reach[row] is Reach.UP and not self.cordoned[row]
@@ -214,11 +210,19 @@ class QueueTable(Table[QueueId]):
         ("opens_at", np.int64, 0),
         ("keep", np.int64, len(SUMS)),
         ("hosts", np.bool_, 0),
+        ("lent", np.int64, len(SUMS)),
+        ("guaranteed", np.float64, len(SUMS)),
+        ("guaranteed_at", np.int64, 0),
     )
     limit: Ints
-    """``NO_LIMIT`` where there is none."""
+    """Derived: quota and borrowing; ``NO_LIMIT`` where there is none."""
     quota: Ints
-    """What is guaranteed; 0 where nothing is."""
+    """Derived: what is guaranteed now, loans counted in; ``NOT_NAMED`` where nothing is."""
+    lent: Ints
+    """Derived: what loans add to that, or take from it."""
+    guaranteed: Floats
+    """Resource-milliseconds that it was guaranteed until ``guaranteed_at``, since when ``quota`` stands."""
+    guaranteed_at: Ints
     keep: Ints
     """Derived: what of that nobody else may use, though it is idle; 0 where all may be lent."""
     used: Ints
@@ -282,36 +286,31 @@ class QueueTable(Table[QueueId]):
             self.above.append([row, *(self.above[above] if above >= 0 else [])])
             self.hosts[row] = above >= 0 and self.hosts[above]
             self._path = None
-        self._limited.clear()
-        self._bounded.clear()
         self.spec[row] = queue
         self.discipline[row] = DISCIPLINES.index(queue.discipline) + 1 if queue.discipline else 0
-        limit, quota = queue.limit, queue.quota
-        for column, name in enumerate(SUMS):
-            most = getattr(limit, name)
-            self.limit[row, column] = NO_LIMIT if most is None else min(most, NO_LIMIT)
-            self.quota[row, column] = min(getattr(quota, name) or 0, NO_LIMIT)
-            lent = getattr(queue.lend, name)
-            # The root has nobody whom it could lend to.
-            keeps = 0 if lent is None or above < 0 else max(int(self.quota[row, column]) - lent, 0)
-            self.keep[row, column] = min(keeps, MOST_KEPT)
-        self.keepers = np.flatnonzero(self.keep[: self.height].any(axis=1)).tolist()
         self.weight[row] = queue.weight
         if queue.rolling is None:
             self.rolling.pop(row, None)
         else:
             self.rolling.setdefault(row, Spending(queue.rolling)).quota = queue.rolling
-        self._guard(row)
+        self.requote(row)
         return row
 
-    def _guard(self, row: int) -> None:
-        """Find again whose quota covers a queue, and every one below it where its own quota came or went."""
-        guard = next((up for up in self.above[row] if self.quota[up].any()), -1)
-        if guard != self.guard[row] and len(self.above) > row + 1:
-            below = [other for other in self.rows() if row in self.above[other]]
-            for other in below:
-                self.guard[other] = next((up for up in self.above[other] if self.quota[up].any()), -1)
-        self.guard[row] = guard
+    def requote(self, row: int) -> None:
+        """Take over what a queue is guaranteed, may use and keeps, by its spec and by what was lent."""
+        found = terms(self.spec[row], self.lent[row].tolist(), root=len(self.above[row]) == 1)
+        self.quota[row], self.limit[row], self.keep[row] = found
+        self.keepers = np.flatnonzero(self.keep[: self.height].any(axis=1)).tolist()
+        self._limited.clear()
+        self._bounded.clear()
+        before, self.guard[row] = int(self.guard[row]), self._guard_of(row)
+        if before != self.guard[row]:  # so may be that of those below
+            for other in range(row + 1, len(self.above)):
+                if row in self.above[other]:
+                    self.guard[other] = self._guard_of(other)
+
+    def _guard_of(self, row: int) -> int:
+        return next((up for up in self.above[row] if max(self.quota[up].tolist()) >= 0), -1)
 
     @property
     def reviewed(self) -> list[int]:
@@ -339,7 +338,7 @@ class QueueTable(Table[QueueId]):
         if guard < 0:
             return False
         (cpu, memory, gpu), (cpu_used, memory_used, gpu_used) = self.quota[guard].tolist(), self.used[guard].tolist()
-        return 0 < cpu < cpu_used or 0 < memory < memory_used or 0 < gpu < gpu_used
+        return 0 <= cpu < cpu_used or 0 <= memory < memory_used or 0 <= gpu < gpu_used
 
     def use(self, row: int, taken: Ints, now: int, sign: int = 1) -> None:
         """Count from ``now`` on what an attempt takes, (3,), against its queue and every queue above it."""

@@ -14,8 +14,9 @@ from fairway.faces.manifests.read import manifests_from
 from fairway.model.booking import Booking
 from fairway.model.elastic import BatchLimits, Elasticity
 from fairway.model.facts import Measured
-from fairway.model.ids import AttemptId, BookingId, ExecutorId, JobId, NodeId, QueueId, ServiceId
+from fairway.model.ids import AttemptId, BookingId, ExecutorId, JobId, LoanId, NodeId, QueueId, ServiceId
 from fairway.model.job import ArrayIndex, Dependency, Job, Priority, PriorityClass, Retry, Role
+from fairway.model.loan import Lent, Loan
 from fairway.model.node import Node
 from fairway.model.policy import Policy
 from fairway.model.queue import DISCIPLINES, Discipline, Queue, RollingQuota
@@ -120,6 +121,17 @@ def queue_of(words: Sequence[str]) -> Queue:
     lend = Amount(gpu_milli=_milli(options["lend"]) if "lend" in options else None)
     rolling = _rolling(options)
     return Queue(QueueId(words[0]), weight, quota, borrow, discipline=discipline, rolling=rolling, lend=lend)
+
+
+def loan_of(words: Sequence[str], now: Instant) -> Loan:
+    """A loan: its name, then ``a->b gpus=2 begins=5m ends=1h``; a trade has two of these with ``and`` between them."""
+    parts: list[Lent] = []
+    for text in " ".join(words[1:]).split(" and "):
+        lender, _, borrower = text.split()[0].partition("->")
+        options = dict(options_of(text.split()[1:]))
+        begins, ends = (Instant(now + parse_duration(options.get(key, "0s"))) for key in ("begins", "ends"))
+        parts.append(Lent(QueueId(lender), QueueId(borrower), Amount(gpu_milli=_milli(options["gpus"])), begins, ends))
+    return Loan(LoanId(words[0]), tuple(parts))
 
 
 def _rolling(options: dict[str, str]) -> RollingQuota | None:

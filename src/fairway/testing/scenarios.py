@@ -22,10 +22,10 @@ plan`` stand the actions that are right, in order, then perhaps ``# then`` or ``
 ``start JOB``, ``end JOB OUTCOME`` (succeeded, failed, killed, yielded, unstarted, lost; ``JOB@1`` is an attempt that is
 not the newest), ``cancel``, ``cordon``, ``uncordon``, ``lose``, ``checkpoint``, ``measures JOB batch=256
 throughput=3400 noise=1200``, ``keep`` and ``let`` (a person holds and releases a job), ``service NAME replicas=2 ...``,
-``book NAME`` (``scenario_words.booking_of``), ``unbook NAME``, and all of the first block. ``why JOB`` adds a line to
-the end of the plan: where the job stands, and why; ``helps JOB`` one with what would help it. ``admit JOB`` submits a
-job as ``pending`` does, unless it is refused at once. What says where nodes stand and where jobs may run is in
-``place_words``.
+``book NAME`` and ``loan NAME`` (``scenario_words.booking_of``, ``loan_of``), ``unbook NAME``, ``recall NAME``, and all
+of the first block. ``why JOB`` adds a line to the end of the plan: where the job stands, and why; ``helps JOB`` one
+with what would help it. ``admit JOB`` submits a job as ``pending`` does, unless it is refused at once. What says where
+nodes stand and where jobs may run is in ``place_words``.
 
 ``python -m fairway.testing.scenarios --update FILES`` writes the plans made now: read every line of the change.
 """
@@ -46,7 +46,7 @@ from fairway.decide.pipeline import decide
 from fairway.decide.suspect import suspicions
 from fairway.engine.story import awaiting
 from fairway.model import facts as f
-from fairway.model.ids import AttemptId, BookingId, ExecutorId, JobId, NodeId
+from fairway.model.ids import AttemptId, BookingId, ExecutorId, JobId, LoanId, NodeId
 from fairway.model.job import Job
 from fairway.model.phases import Cause
 from fairway.model.plan import Placement, Plan, Start, TaskPlacement
@@ -66,6 +66,7 @@ from fairway.testing.scenario_words import (
     began,
     booking_of,
     job_of,
+    loan_of,
     measured_of,
     names_of,
     node_of,
@@ -215,6 +216,8 @@ class Stage:
         events: dict[str, Callable[[list[str]], None]] = {
             "queues": lambda rest: self.tell(f.QueueSet(queue_of(rest))),
             "nodes": self.nodes,
+            "loan": lambda rest: self.tell(f.QuotaLent(loan_of(rest, self.now))),
+            "recall": lambda rest: self.tell(f.LoanEnded(LoanId(rest[0]), "ada")),
             "policy": lambda rest: self.tell(f.PolicySet(policy_of_words(rest))),
             "admit": lambda rest: self.admit(job_of(rest, self.now)),
             "pending": lambda rest: self.tell(f.JobSubmitted(job_of(rest, self.now))),

@@ -121,3 +121,26 @@ def test_a_simulation_follows_a_policy_file(plane: RunningPlane, tmp_path: Path)
     outcome = plane.cli("simulate", "--trace", str(trace), "--policy", str(policy))
     assert outcome.code == 2
     assert "kind: Policy" in outcome.err
+
+
+def test_quota_is_lent_and_recalled(plane: RunningPlane) -> None:
+    apply(
+        plane,
+        {"kind": "Queue", "name": "ads", "quota": {"gpus": 4}},
+        {"kind": "Queue", "name": "lab", "quota": {"gpus": 2}},
+    )
+    lend = ("lend", "ads", "lab", "--gpus", "1", "--ends", "1h", "--name", "night")
+    dry = plane.cli(*lend, "--dry-run")
+    assert (dry.code, dry.out) == (0, "loan night would be agreed\n"), dry.err
+    assert plane.cli("loans", "--json").json == []
+    assert plane.cli(*lend).out == "loan night agreed\n"
+    [loan] = wait_for(lambda: plane.cli("loans", "--json").json, "the loan")
+    assert (loan["id"], loan["phase"], loan["parts"][0]["amount"]["gpus"]) == ("night", "standing", 1)
+    assert "night" in plane.cli("loans").out
+    queues = {each["id"]: each["guaranteed"]["gpus"] for each in plane.cli("queues", "--json").json}
+    assert (queues["ads"], queues["lab"]) == (3, 3)
+    assert plane.cli("lend", "ads", "lab", "--gpus", "9", "--ends", "1h").code == 2
+    job = plane.cli("submit", "--queue", "lab", "--", "sleep", "30").out.strip()
+    assert "ads lends 1 GPU to lab until " in plane.cli("explain", job).out
+    assert plane.cli("recall", "night").out == "loan night is over\n"
+    wait_for(lambda: plane.cli("loans", "--json").json[0]["phase"] == "ended", "its end")

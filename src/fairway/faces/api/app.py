@@ -147,7 +147,8 @@ class Api:
         attempts = self._present.queries.attempts(status.id)
         advice = await self._advice(status)
         story = self._present.story(status.id)
-        return JSONResponse(shapes.explained(status, story, attempts, self._present.clock(), advice))
+        above = self._present.limits(status.queue)
+        return JSONResponse(shapes.explained(status, story, attempts, self._present.clock(), advice, above))
 
     async def _advice(self, status: JobStatus) -> Advice | None:
         """What would help a job in line; None for any other, and where the loop is too busy to say."""
@@ -230,6 +231,17 @@ class Api:
         now = self._present.clock()
         return JSONResponse({"as_of_ms": now, "queues": [shapes.queue(each, now) for each in self._model.queues()]})
 
+    async def loans(self, request: Request) -> Response:
+        """Every loan that is not long over."""
+        now = self._present.clock()
+        return JSONResponse({"as_of_ms": now, "loans": [shapes.loan(each, now) for each in self._model.loans()]})
+
+    async def end_loan(self, request: Request) -> Response:
+        """End a loan early."""
+        body = await _body(request, CancelBody)
+        await self._plane.intake.end_loan(request.path_params["id"], body.user)
+        return JSONResponse({"id": request.path_params["id"], "ended": True})
+
     async def nodes(self, request: Request) -> Response:
         """Every node."""
         return JSONResponse({"nodes": [shapes.node(each) for each in self._model.nodes()]})
@@ -289,6 +301,8 @@ class Api:
             Route("/v1/jobs/{id}/logs", self.logs),
             Route("/v1/jobs/{id}/cancel", self.cancel, methods=["POST"]),
             Route("/v1/queues", self.queues),
+            Route("/v1/loans", self.loans),
+            Route("/v1/loans/{id}/end", self.end_loan, methods=["POST"]),
             Route("/v1/nodes", self.nodes),
             Route("/v1/nodes/{id}/cordon", self.cordon, methods=["POST"]),
             Route("/v1/services", self.services),

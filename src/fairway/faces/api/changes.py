@@ -7,7 +7,7 @@ from fairway.engine.readmodel import ReadModel
 from fairway.faces.manifests.convert import Caller, pool_of, queue_of, service_of
 from fairway.faces.manifests.policy import PolicySpec, changes_between, policy_of
 from fairway.faces.manifests.reservation import ReservationSpec, booking_of
-from fairway.faces.manifests.schema import JobSpec, Manifest, PoolSpec, QueueSpec, ServiceSpec
+from fairway.faces.manifests.schema import JobSpec, LoanSpec, Manifest, PoolSpec, QueueSpec, ServiceSpec
 from fairway.model.ids import BookingId, QueueId
 from fairway.model.resources import Amount
 
@@ -22,12 +22,14 @@ class Change:
 
 
 def changes_of(spec: Manifest, model: ReadModel, caller: Caller) -> tuple[str, tuple[Change, ...]]:
-    """``submitted``, ``created``, ``changed`` or ``unchanged``, and the fields that differ."""
+    """``submitted``, ``agreed``, ``created``, ``changed`` or ``unchanged``, and the fields that differ."""
     match spec:
         case JobSpec():
             return "submitted", ()
         case QueueSpec():
             return _verdict(_queue(spec, model))
+        case LoanSpec():
+            return "agreed", ()
         case ServiceSpec():
             declared = service_of(spec, caller)
             return _verdict(_differences(model.service_spec(declared.id), declared))
@@ -59,7 +61,7 @@ def _queue(spec: QueueSpec, model: ReadModel) -> tuple[Change, ...] | None:
     pairs = [
         ("weight", status.weight, queue.weight),
         *_amounts("quota", status.quota, queue.quota),
-        *_amounts("limit", status.limit, queue.limit),
+        *_amounts("limit", status.declared_limit, queue.limit),
         *_amounts("lend", status.lend, queue.lend),
         ("max_pending", status.max_pending, queue.max_pending),
         ("discipline", status.discipline, queue.discipline),

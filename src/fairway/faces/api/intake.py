@@ -14,6 +14,7 @@ from fairway.adapters.stores.inbox import Entry, Inbox
 from fairway.decide.admit import validate
 from fairway.engine.adviser import Verdict
 from fairway.engine.status import JobStatus
+from fairway.faces.api.agreements import Agreements
 from fairway.faces.api.changes import Change, changes_of
 from fairway.faces.api.earlier import Earlier, look_up
 from fairway.faces.api.present import Accepted, Present
@@ -23,7 +24,7 @@ from fairway.faces.manifests.complaints import InvalidManifest
 from fairway.faces.manifests.convert import Caller, facts_of, jobs_of
 from fairway.faces.manifests.read import Declared
 from fairway.faces.manifests.reservation import ReservationSpec, booking_of
-from fairway.faces.manifests.schema import JobSpec, QueueSpec, ServiceSpec
+from fairway.faces.manifests.schema import JobSpec, LoanSpec, QueueSpec, ServiceSpec
 from fairway.model.booking import Booking, BookingShort, mistakes
 from fairway.model.errors import Conflict, FairwayError, InvalidField, NotFound, Refused
 from fairway.model.facts import (
@@ -33,10 +34,11 @@ from fairway.model.facts import (
     Facts,
     JobHeld,
     JobReleased,
+    LoanEnded,
     NodeCordoned,
     ServiceRemoved,
 )
-from fairway.model.ids import BookingId, JobId, NodeId, QueueId, ServiceId, ancestry
+from fairway.model.ids import BookingId, JobId, LoanId, NodeId, QueueId, ServiceId, ancestry
 from fairway.model.job import Job
 from fairway.model.resources import WHOLE
 from fairway.model.time import Instant
@@ -68,7 +70,7 @@ class Applied:
     kind: str
     name: str
     action: str
-    """``submitted``, ``created``, ``changed`` or ``unchanged``; with a dry run what would be."""
+    """``submitted``, ``agreed``, ``created``, ``changed`` or ``unchanged``; with a dry run what would be."""
     id: str | None = None
     jobs: int = 0
     """How many jobs it makes: the ids of an array's are ``<id>.0`` and on."""
@@ -112,6 +114,7 @@ class Intake:
         self._try_booking = try_booking
         self._present = present
         self._fitting = Fitting()
+        self.agreements = Agreements(present)
 
     async def apply(self, declared: Sequence[Declared], wish: Wish) -> list[Applied]:
         """Accept manifests. Raises InvalidManifest, NotFound, Refused (each with all errors of its kind): then nothing
@@ -120,6 +123,8 @@ class Intake:
         repeated = None if wish.dry_run else self._repetition(wish)
         if any(isinstance(each.spec, JobSpec) and each.spec.after for each in declared):
             await self._present.settled()  # whoever submits one job and then the next finds the first
+        if any(isinstance(each.spec, LoanSpec) for each in declared):
+            await self.agreements.settled(declared)
         earlier = look_up(declared, self._present)
         warnings = [""] * len(declared) if repeated else self._check(declared, now, wish, earlier)
         if not repeated:
@@ -153,6 +158,8 @@ class Intake:
                 self._present.accept(stem, Accepted(QueueId(spec.queue), jobs, last))
         elif isinstance(spec, QueueSpec):
             self._present.expect_queue(QueueId(spec.name), spec.max_pending)
+        elif isinstance(spec, LoanSpec):
+            self.agreements.expect(LoanId(spec.name))
 
     # -- checks ---------------------------------------------------------------------------------------------------
 
@@ -166,6 +173,7 @@ class Intake:
             if isinstance(each.spec, QueueSpec):
                 batch.queues[QueueId(each.spec.name)] = each.spec.max_pending
         warnings = [self._check_one(each, now, wish, batch) for each in declared]
+        batch.errors += self.agreements.objections(declared, now, wish.caller)
         for kind in (InvalidField, NotFound, Refused):
             found = [error for error in batch.errors if isinstance(error, kind)]
             if found:
@@ -225,12 +233,13 @@ class Intake:
             return str(never)
         cpu, memory, gpu = shape_of(job).least_sums
         for status in self._present.limits(job.queue):
-            limit = status.limit
-            for need, most, unit, size in (
-                (gpu, limit.gpu_milli, "GPUs", WHOLE),
-                (cpu, limit.cpu_milli, "CPUs", 1000),
-                (memory, limit.memory_mib, "MiB", 1),
+            limit, later = status.limit, status.declared_limit  # a loan is over some day
+            for need, most, then, unit, size in (
+                (gpu, limit.gpu_milli, later.gpu_milli, "GPUs", WHOLE),
+                (cpu, limit.cpu_milli, later.cpu_milli, "CPUs", 1000),
+                (memory, limit.memory_mib, later.memory_mib, "MiB", 1),
             ):
+                most = None if most is None or then is None else max(most, then)
                 if most is not None and need > most:
                     who = f"queue {status.id}" if status.id else "everybody together"
                     return f"never fits: needs {need / size:g} {unit}, and {who} may use {most / size:g} at most"
@@ -311,6 +320,10 @@ class Intake:
             fact = JobReleased if release else JobHeld
             await self._put([fact(status.id, by) for status in told.values()])
         return list(told.values()), errors
+
+    async def end_loan(self, loan: str, by: str) -> None:
+        """End a loan early. Raises NotFound, Conflict."""
+        await self._put([LoanEnded(await self.agreements.standing(loan), by)])
 
     async def cordon(self, node: str, on: bool) -> None:
         """Place nothing more on a node, or place there again. Raises NotFound."""

@@ -13,6 +13,7 @@ from fairway.engine.status import BookingStatus, JobStatus, NodeStatus, QueueSta
 from fairway.model.offer import Pool
 from fairway.model.resources import WHOLE, Amount
 from fairway.model.time import HOUR, SECOND, Instant
+from fairway.state.loans import Agreed
 
 Shape = dict[str, Any]
 
@@ -80,13 +81,16 @@ def explained(
     attempts: Iterable[AttemptRow],
     now: Instant,
     advice: Advice | None = None,
+    queues: Iterable[QueueStatus] = (),
 ) -> Shape:
-    """A job with everything that was decided about it, each of its runs, and what would help it while it waits."""
+    """A job with everything that was decided about it, each of its runs, and what would help it while it waits;
+    ``queues`` are its own and those above it."""
     expected = advice.expected if advice else None
     return {
         "job": job(status, now),
         "fits_if": list(advice.fits_if) if advice else [],
         "never_fits": bool(advice and advice.never),
+        "queue_notes": [note for status in queues for note in status.notes],
         "expected_ms": {"p50": expected.p50, "p90": expected.p90} if expected else None,
         "story": [{"at_ms": at, "what": what} for at, what in story],
         "attempts": [attempt(row) for row in attempts],
@@ -119,6 +123,9 @@ def queue(status: QueueStatus, now: Instant) -> Shape:
         "quota": amount(status.quota),
         "limit": amount(status.limit),
         "lend": amount(status.lend),
+        "guaranteed": amount(status.guaranteed),
+        "guaranteed_gpu_hours": round(status.guaranteed_gpu_hours_at(now), 6),
+        "notes": list(status.notes),
         "used": amount(status.used),
         "pending": status.pending,
         "own_pending": status.own_pending,
@@ -136,6 +143,27 @@ def queue(status: QueueStatus, now: Instant) -> Shape:
             "period_ms": status.rolling.period,
             "grace": status.rolling.grace,
         },
+    }
+
+
+def loan(agreed: Agreed, now: Instant) -> Shape:
+    """A loan and how it stands."""
+    return {
+        "id": agreed.loan.id,
+        "phase": agreed.phase(now),
+        "why": agreed.why,
+        "by": agreed.loan.by,
+        "over_ms": agreed.over or None,
+        "parts": [
+            {
+                "lender": part.lender,
+                "borrower": part.borrower,
+                "amount": amount(part.amount),
+                "begins_ms": part.begins,
+                "ends_ms": part.ends,
+            }
+            for part in agreed.loan.parts
+        ],
     }
 
 

@@ -249,7 +249,7 @@ def print_explanation(found: dict[str, Any]) -> None:
     out.print(f"[bold]{status['id']}[/] {verb}[{PHASE_STYLE.get(phase) or 'default'}]{phase}[/]", end="")
     out.print(styled(f": {text}" if text else "", ""))
     out.print(styled(f"  needs {status['request']}, priority {status['priority']}, queue {status['queue']}", "dim"))
-    for line in filter(None, (late(status), _helps(found))):
+    for line in filter(None, (late(status), _helps(found), *found["queue_notes"])):
         out.print(styled(f"  {line}", ""))
     for line in found["story"]:
         out.print(styled(f"  {time.strftime('%H:%M:%S', time.localtime(line['at_ms'] / 1000))}", "dim"), end="  ")

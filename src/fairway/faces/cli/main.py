@@ -18,6 +18,7 @@ from fairway.faces.cli import (
     jobs,
     keep,
     lists,
+    loans,
     reserve,
     simulate,
     submit,
@@ -49,6 +50,7 @@ app.command("show", rich_help_panel=LOOK)(jobs.show)
 app.command("explain", rich_help_panel=LOOK)(jobs.explain)
 app.command("queues", rich_help_panel=LOOK)(lists.queues)
 app.command("nodes", rich_help_panel=LOOK)(lists.nodes)
+app.command("loans", rich_help_panel=LOOK)(loans.loans)
 app.command("services", rich_help_panel=LOOK)(lists.services)
 app.command("pools", rich_help_panel=LOOK)(lists.pools)
 app.command("reservations", rich_help_panel=LOOK)(reserve.reservations)
@@ -61,6 +63,8 @@ app.command("uncordon", rich_help_panel=DECLARE)(cluster.uncordon)
 app.command("reserve", rich_help_panel=DECLARE)(reserve.reserve)
 app.command("unreserve", rich_help_panel=DECLARE)(reserve.unreserve)
 app.command("remove", rich_help_panel=DECLARE)(cluster.remove)
+app.command("lend", rich_help_panel=DECLARE)(loans.lend)
+app.command("recall", rich_help_panel=DECLARE)(loans.recall)
 
 app.command("up", rich_help_panel=TOOLS)(control.up)
 app.command("demo", rich_help_panel=TOOLS)(tools.demo)

@@ -134,6 +134,10 @@ class Client:
         """Place nothing more on a node, or place there again."""
         self._ask("POST", f"/v1/nodes/{_quoted(node)}/cordon", json={"on": on})
 
+    def end_loan(self, loan: str) -> None:
+        """End a loan early."""
+        self._ask("POST", f"/v1/loans/{_quoted(loan)}/end", json={"user": user()})
+
     def remove_service(self, service: str) -> None:
         """Stop a service and forget it."""
         self._ask("DELETE", f"/v1/services/{_quoted(service)}")
@@ -172,6 +176,10 @@ class Client:
     def queues(self) -> list[Answer]:
         """Every queue."""
         return self._ask("GET", "/v1/queues")["queues"]
+
+    def loans(self) -> list[Answer]:
+        """Every loan that is not long over."""
+        return self._ask("GET", "/v1/loans")["loans"]
 
     def nodes(self) -> list[Answer]:
         """Every node."""

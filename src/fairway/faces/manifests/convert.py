@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from fairway.faces.manifests.policy import PolicySpec, policy_of
-from fairway.faces.manifests.queues import AmountSpec
+from fairway.faces.manifests.queues import AmountSpec, LoanSpec
 from fairway.faces.manifests.reservation import ReservationSpec, booking_of
 from fairway.faces.manifests.schema import (
     ArraySpec,
@@ -21,9 +21,10 @@ from fairway.faces.manifests.schema import (
 from fairway.faces.manifests.units import GpuCount, Moment
 from fairway.faces.manifests.where import where_of
 from fairway.faces.manifests.workers import WorkersSpec, elasticity_of
-from fairway.model.facts import BookingSet, Fact, JobSubmitted, PolicySet, PoolSet, QueueSet, ServiceSet
-from fairway.model.ids import JobId, NodeId, PoolId, QueueId, ServiceId
+from fairway.model.facts import BookingSet, Fact, JobSubmitted, PolicySet, PoolSet, QueueSet, QuotaLent, ServiceSet
+from fairway.model.ids import JobId, LoanId, NodeId, PoolId, QueueId, ServiceId
 from fairway.model.job import ArrayIndex, Dependency, Job, Retry, Role
+from fairway.model.loan import Lent, Loan
 from fairway.model.money import MicroDollars
 from fairway.model.node import Node, Topology
 from fairway.model.offer import Pool
@@ -57,6 +58,8 @@ def facts_of(spec: Manifest, seq: int, now: Instant, caller: Caller, after: Sequ
             return [ServiceSet(service_of(spec, caller))]
         case QueueSpec():
             return [QueueSet(queue_of(spec))]
+        case LoanSpec():
+            return [QuotaLent(loan_of(spec, now, caller))]
         case PoolSpec():
             return [PoolSet(pool_of(spec))]
         case ReservationSpec():
@@ -168,6 +171,19 @@ def queue_of(spec: QueueSpec) -> Queue:
         round(spec.rolling.gpu_hours * WHOLE * HOUR), Duration(max(spec.rolling.period, MINUTE)), spec.rolling.grace
     )
     return Queue(QueueId(spec.name), spec.weight, quota, borrow, spec.max_pending, spec.discipline, rolling, lend)
+
+
+def loan_of(spec: LoanSpec, now: Instant, caller: Caller) -> Loan:
+    """A loan as agreed on at ``now``."""
+    lender, borrower = QueueId(spec.lender), QueueId(spec.borrower)
+    begins = spec.begins.on(now) if spec.begins else now
+    parts = [Lent(lender, borrower, _amount(spec.amount), begins, spec.ends.on(now))]
+    back = spec.in_return
+    if back is not None:
+        first, last = _instant(back.begins, now), _instant(back.ends, now)
+        began, ends = begins if first is None else first, parts[0].ends if last is None else last
+        parts.append(Lent(borrower, lender, _amount(back.amount), began, ends))
+    return Loan(LoanId(spec.name), tuple(parts), caller.user)
 
 
 def pool_of(spec: PoolSpec) -> Pool:

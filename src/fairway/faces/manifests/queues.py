@@ -1,10 +1,10 @@
-"""The manifest of a queue: ``kind: Queue``."""
+"""The manifests of queues, and of what they lend each other: ``kind: Queue``, ``kind: Loan``."""
 
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from fairway.faces.manifests.fields import Cpu, FieldError, GpuSum, Memory, QueuePath, Strict, Time
+from fairway.faces.manifests.fields import Cpu, FieldError, GpuSum, Memory, Name, QueuePath, Strict, Time, When
 from fairway.model.queue import Discipline
 
 
@@ -48,3 +48,26 @@ class QueueSpec(Strict):
             if lent is not None and lent > has:
                 raise FieldError(f"lend.{name}", "is more than its quota: it can lend what it is guaranteed")
         return self
+
+
+class ReturnSpec(Strict):
+    """What the borrower lends the lender for it."""
+
+    amount: AmountSpec
+    begins: When | None = None
+    ends: When | None = None
+
+
+class LoanSpec(Strict):
+    """Quota that one queue gives to another for a time; with ``in_return`` a trade, of which all holds, or nothing."""
+
+    kind: Literal["Loan"] = "Loan"
+    name: Name
+    lender: QueuePath
+    borrower: QueuePath
+    amount: AmountSpec
+    begins: When | None = None
+    """At once where left out; a duration counts from the submission, as it does in ``ends``."""
+    ends: When
+    in_return: ReturnSpec | None = None
+    """For the same time, where it names no other."""

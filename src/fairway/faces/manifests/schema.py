@@ -1,4 +1,5 @@
-"""The manifests: ``kind: Job``, ``Service``, ``Queue``, ``Pool``, ``Reservation``, ``Policy``, as the model has them.
+"""The manifests: ``kind: Job``, ``Service``, ``Queue``, ``Loan``, ``Pool``, ``Reservation``, ``Policy``, as the model
+has them.
 
 An unknown key or an impossible value is refused with its path. Defaults are what somebody expects who has only a
 command: one task with one CPU, no GPU, and no limit on its memory, in the queue ``default``.
@@ -35,7 +36,7 @@ from fairway.faces.manifests.fields import (
     at_most,
 )
 from fairway.faces.manifests.policy import PolicySpec
-from fairway.faces.manifests.queues import QueueSpec
+from fairway.faces.manifests.queues import LoanSpec, QueueSpec
 from fairway.faces.manifests.reservation import ReservationSpec
 from fairway.faces.manifests.units import GpuCount, said
 from fairway.faces.manifests.where import Taints, WhereSpec
@@ -336,12 +337,13 @@ class PoolSpec(Strict):
         return self
 
 
-Manifest = JobSpec | ServiceSpec | QueueSpec | PoolSpec | ReservationSpec | PolicySpec
+Manifest = JobSpec | ServiceSpec | QueueSpec | LoanSpec | PoolSpec | ReservationSpec | PolicySpec
 
 KINDS: dict[str, type[Manifest]] = {
     "Job": JobSpec,
     "Service": ServiceSpec,
     "Queue": QueueSpec,
+    "Loan": LoanSpec,
     "Pool": PoolSpec,
     "Reservation": ReservationSpec,
     "Policy": PolicySpec,
