@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fairway.model.facts import CancelAsked
@@ -53,6 +53,7 @@ def carry_out(it: Rehearsal) -> list[Stop]:
     st.floats(1.01, 4),
     st.lists(st.tuples(st.integers(0, 90), st.integers(0, 4), ESTIMATES, st.booleans()), min_size=2, max_size=8),
 )
+@example("las", 1.5, [(0, 2, None, True), (1, 2, None, True), (0, 3, None, False), (10, 3, None, False)])
 def test_a_victim_stops_nobody_when_it_is_back_in_line(name: Any, margin: float, steps: list[Any]) -> None:
     it = taking_turns(name, margin)
     it.nodes(a_node("n1", 4), a_node("n2", 2))
@@ -112,6 +113,28 @@ def test_the_one_that_ranks_last_yields_first() -> None:
     it.tell(after=HOUR)
     one(it, "new", 2)
     assert [stop.attempt.job for stop in carry_out(it)] == ["old"]
+
+
+def test_a_victim_passes_those_who_rank_behind_it_once_it_has_rested() -> None:
+    """Only n1 is large enough for the wide job; who ranks last runs on n2, and does not yield to its victim at once."""
+    it = taking_turns("las", 1.5)
+    it.nodes(a_node("n1", 4), a_node("n2", 2))
+    one(it, "last", 2)
+    carry_out(it)
+    it.tell(after=HOUR)
+    one(it, "victim", 2)
+    carry_out(it)
+    it.tell(after=20 * MINUTE)
+    for name in ("wide", "other"):
+        one(it, name, 3)
+    assert [stop.attempt.job for stop in carry_out(it)] == ["victim"]
+    ended = it.state.now
+    it.tell(after=9 * MINUTE)
+    assert effects(it.decide()) == []
+    assert it.state.queues.review_at[0] <= ended + 10 * MINUTE
+    it.tell(after=int(ended) + 10 * MINUTE - it.state.now)
+    reasons = {stop.attempt.job: stop.reason for stop in carry_out(it)}
+    assert reasons["last"].by == "victim"  # type: ignore[union-attr]
 
 
 def test_nobody_yields_in_the_second_it_was_placed_even_without_a_least_run() -> None:

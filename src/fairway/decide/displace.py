@@ -8,7 +8,8 @@ in their stead, those that rank last before the others.
 Nobody is thrashed. A running job that has not had its least run (``SHORTEST`` at the least), or that keeps no
 checkpoints, is not stopped, and otherwise it counts as ``margin`` times better than it is. The one that takes and the
 one that yields are ranked by the same key, and nobody takes the place of one that ranks ahead of it, so that a victim
-that is back in line stops nobody until somebody who runs has fallen behind it by the margin.
+that is back in line does not stop who has stopped it until that has fallen behind it by the margin. It stops nobody
+else either before it has waited for a least run.
 """
 
 from collections.abc import Iterable
@@ -20,7 +21,7 @@ from fairway.decide import order
 from fairway.decide.admit import over_limit
 from fairway.decide.gang import Fitted, Short, place
 from fairway.model.ids import NodeId
-from fairway.model.phases import JobPhase
+from fairway.model.phases import Cause, JobPhase
 from fairway.model.plan import Placement
 from fairway.model.policy import Policy
 from fairway.model.queue import TAKE_TURNS
@@ -135,6 +136,7 @@ class _Ranks:
         """When a running job may be stopped; NEVER while its deadline is at stake or it would have to begin again."""
         self.until[: len(running)][[not _keeps_its_work(snap, row) for row in running]] = NEVER
         self.pinned: Bools = ~self.waits & (self.until > snap.now)
+        self.rests = _rest(snap, waiting, len(running), least)
         self.shape: Ints = groups.shape[jobs.group[self.rows]]
         self.need: Ints = np.where(self.waits[:, None], groups.shapes.sums[self.shape], jobs.sums[self.rows])
         rank = np.where(self.waits, self.key, self.key / policy.order.margin * _ROUNDING)
@@ -189,6 +191,9 @@ class _Ranks:
             after, key = self.discipline.falls(self.seen, first)
             ahead = runs & (key >= first) & (self.until < NEVER)
             soon = np.concatenate([soon, np.maximum(now + after[ahead], self.until[ahead])])
+        for index, rested in self.rests.items():
+            behind = runs & (self.key >= self.key[index] * self.policy.order.margin / _ROUNDING) & (self.until < NEVER)
+            soon = np.concatenate([soon, np.maximum(self.until[behind], rested)])
         return Instant(max(int(np.ceil(soon.min())), now + 1)) if len(soon) else NEVER
 
     def _chosen(self, hopeless: set[int]) -> list[int]:
@@ -196,7 +201,9 @@ class _Ranks:
         room = (self.room - self.need[self.pinned].sum(axis=0)).tolist()
         least, chosen = self.need.min(axis=0).tolist(), list[int]()
         for i in self.sequence:
-            if self.pinned[i] or i in self.victims or (self.waits[i] and int(self.shape[i]) in hopeless):
+            if self.pinned[i] or i in self.victims or i in self.rests:
+                continue
+            if self.waits[i] and int(self.shape[i]) in hopeless:
                 continue
             need = self.need[i].tolist()
             if need[0] <= room[0] and need[1] <= room[1] and need[2] <= room[2]:
@@ -284,6 +291,21 @@ class _Ranks:
         rows = {self.snap.nodes.row_of[task.node] for task in self.snap.jobs.placement[row]}
         free, devices = self.trial.free, self.trial.device_free
         return all((free[node] >= 0).all() and (devices[node] >= 0).all() for node in rows)
+
+
+def _rest(snap: Snapshot, waiting: Ints, first: int, least: int) -> dict[int, int]:
+    """Until when victims among those that wait rest, by index from ``first`` on: for a least run from their end.
+
+    The job that stopped them could do so only where they were, and not where others ran that rank behind them. If they
+    stopped these at once, one turn would stop a whole chain of jobs.
+    """
+    jobs, found = snap.jobs, dict[int, int]()
+    perhaps = (jobs.preemptions[waiting] > 0) & (jobs.queued_at[waiting] > snap.now - least)
+    for index in np.flatnonzero(perhaps).tolist():
+        end = jobs.last_end[int(waiting[index])]
+        if end is not None and end.outcome.cause is Cause.PREEMPTED and end.at + least > snap.now:
+            found[first + index] = end.at + least
+    return found
 
 
 def _keeps_its_work(snap: Snapshot, row: int) -> bool:
