@@ -68,7 +68,7 @@ def _place_ranked(snap: Snapshot, trial: Trial, policy: Policy, request: Request
     found = ranks.best()
     if found is None:
         return Short(0)
-    reason = _reason(snap, trial, policy, request, found)
+    reason = _reason(snap, trial, policy, request, found, ranks.scale)
     task = _take(snap, trial, request, found, 0)
     return Fitted((TaskPlacement(0, 0, snap.nodes.id_of(task.node), task.devices, task.milli),), reason)
 
@@ -183,21 +183,22 @@ def _take(snap: Snapshot, trial: Trial, request: Request, found: Found, role: in
     """Take one task off the trial, on the node that was found."""
     row = found.row
     milli = request.milli_on(snap.nodes.gpu_memory.item(row))
-    devices = fit.pick_devices(trial.device_free[row], request, milli)
-    devices = devices if found.device < 0 else (found.device,)
+    devices = fit.pick_devices(trial.device_free[row], request, milli) if found.device < 0 else (found.device,)
     share = milli if devices else 0
     trial.take(row, request.flat, devices, share)
     return _Task(role, row, devices, share)
 
 
-def _reason(snap: Snapshot, trial: Trial, policy: Policy, request: Request, found: Found) -> Placed:
-    """Why a task goes to the node that was found, before it is taken."""
+def _reason(
+    snap: Snapshot, trial: Trial, policy: Policy, request: Request, found: Found, scale: score.Scale | None = None
+) -> Placed:
+    """Why a task goes to the node that was found, before it is taken. ``scale`` is the policy's, where it is known."""
     left = score.leftovers_of(snap, trial, request, found.row)
     most = score.largest(snap)
     shares = [round(left[at] / most[at] * 1e4) / 1e4 for at in (0, 1, 2)]
     if found.score:
         value = float(np.round(found.value, 4))
     else:
-        gpu, memory, cpu = score.scale(snap, policy)
+        gpu, memory, cpu = scale or score.scale(snap, policy)
         value = round((gpu * left[0] + memory * left[1] + cpu * left[2]) * 1e4) / 1e4
     return score.placed_reason(found.score or score.name_of(policy), shares, value, found.candidates)

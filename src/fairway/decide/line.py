@@ -9,7 +9,7 @@ behind it.
 
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -29,6 +29,8 @@ from fairway.state.snapshot import Snapshot, Trial
 
 NO_KINDS: fit.Kinds = (("", 0),)
 NOBODY: Ints = np.empty(0, np.int64)
+ALONE: Ints = np.zeros(1, np.int64)
+"""The order of a line of one."""
 
 
 class Compiled(NamedTuple):
@@ -53,18 +55,14 @@ class Line:
         self.snap, self.trial, self.policy = snap, trial, policy
         groups, rows = snap.groups, _in_order(snap, policy, disciplines, among)
         # The jobs as they stand before anybody's turn: queue by queue, in order.
-        self._order: Ints = narrow(snap.jobs.queue[rows], snap.queues.height).argsort(kind="stable")
-        self._rows: Ints = rows[self._order]
+        self._order: Ints = _by_queue(snap, rows) if len(rows) > 1 else ALONE[: len(rows)]
+        self._rows: Ints = rows[self._order] if len(rows) > 1 else rows
         self._groups = snap.jobs.group[self._rows]
         self._shapes: Ints = groups.shape[self._groups]
-        self._urgent: Bools = groups.takes(snap.queues, self._groups)
-        """(P,) whether to ask the caller when a job finds no room: it keeps what is reserved from those behind it."""
         self._apart: Ints = self._groups[:0]
         """Groups that are asked about though others like them ask in vain: room is kept for them, or booked."""
         if snap.reserved:
-            kept = _reserved(snap)[self._rows]
-            self._urgent |= kept
-            self._apart = self._groups[kept]
+            self._apart = self._groups[_reserved(snap)[self._rows]]
         self.rows, self.groups, self.shapes, self.answers = np.zeros((4, len(rows)), np.int64)
         if policy.placement.types != "fastest":
             trial.liking = typechoice.liking(snap, trial, policy, self._rows, self._shapes)
@@ -91,6 +89,12 @@ class Line:
     def __len__(self) -> int:
         return len(self._rows)
 
+    @cached_property
+    def _urgent(self) -> Bools:
+        """(P,) whether to ask the caller when a job finds no room: it keeps what is reserved from those behind it."""
+        urgent = self.snap.groups.takes(self.snap.queues, self._groups)
+        return urgent | _reserved(self.snap)[self._rows] if self.snap.reserved else urgent
+
     def walk(self) -> Iterator[tuple[int, int]]:
         """Place job after job. Yields (``SLOW`` or ``REFUSED``, place in line) where the caller is to act."""
         fast = scores.linear(self.policy) and walk_fast.pays(len(self))
@@ -110,7 +114,7 @@ class Line:
                 whose.take(entrant)
                 self.rows[at], self.groups[at] = self._rows[place], self._groups[place]
                 self.shapes[at] = self._shapes[place]
-                why = self._deal(at, self._wants(place))
+                why = self._deal(at, place)
                 at += 1
             if why != DONE:
                 self._last = None
@@ -147,7 +151,7 @@ class Line:
         no_room = self.no_room[self._shapes[place]] >= 0 and not self._wants(place)
         return bool(no_room or self.over[self._groups[place]] >= 0)
 
-    def _deal(self, at: int, urgent: bool) -> int:
+    def _deal(self, at: int, place: int) -> int:
         """Place a job, or refuse it; what the caller is asked for, ``DONE`` for nothing."""
         shape_row, group = self.shapes.item(at), self.groups.item(at)
         shape, queue = self.snap.groups.shapes.shapes[shape_row], self.snap.groups.queue.item(group)
@@ -158,13 +162,14 @@ class Line:
             self.answers[at] = OVER_LIMIT
             return DONE
         known = self.no_room.item(shape_row) >= 0
-        if not known or urgent:
+        if not known or self._wants(place):
             if slow:
                 return SLOW
             if not known:
                 kept = self.trial.lending is not None and kept_back(self.snap, self.trial, queue, shape.sums)
                 if kept and self._would_fit(shape):
                     # Only the caller can help it: by what others have borrowed, instead of what is kept.
+                    urgent = self._wants(place)
                     self.over[group], self.refuses = -1 if urgent else at, True
                     self.answers[at] = OVER_LIMIT
                     return REFUSED if urgent else DONE
@@ -173,7 +178,7 @@ class Line:
                     return DONE
                 self.no_room[shape_row] = at
         self.answers[at], self.refuses = NO_ROOM, True
-        return REFUSED if urgent else DONE
+        return REFUSED if self._wants(place) else DONE
 
     def helped(self, at: int) -> None:
         """The caller has found a way for the job it was asked about: those equal to it are tried again."""
@@ -225,7 +230,7 @@ class Line:
 
     def ask_of_all(self) -> None:
         """Ask the caller about every group that finds no room, not only about those that may take it from others."""
-        self._urgent[:] = True
+        self._urgent = np.ones(len(self), np.bool_)
 
     def ask_of(self, groups: Bools) -> None:
         """Ask the caller about every job of these groups (G,) that finds no room, too."""
@@ -347,6 +352,11 @@ def _in_order(snap: Snapshot, policy: Policy, disciplines: order.Disciplines, am
     if snap.queues.rolling:
         ready &= ~rolling.spent(snap)[snap.jobs.group[rows]]
     return order.in_order(snap, policy, rows[ready], disciplines)
+
+
+def _by_queue(snap: Snapshot, rows: Ints) -> Ints:
+    """(P,) places of these rows, queue by queue."""
+    return narrow(snap.jobs.queue[rows], snap.queues.height).argsort(kind="stable")
 
 
 def _reserved(snap: Snapshot) -> Bools:

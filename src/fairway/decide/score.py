@@ -15,6 +15,9 @@ from fairway.state.columns import Floats, Ints
 from fairway.state.snapshot import Snapshot, Trial
 from fairway.state.tables import CPU, MEMORY
 
+Scale = tuple[float, float, float]
+"""What a milli-GPU, a MiB and a milli-CPU left over count."""
+
 
 def leftovers(snap: Snapshot, trial: Trial, request: Request, rows: Ints, times: int = 1) -> Floats:
     """(3, R): milli-GPUs, MiB and milli-CPUs that each row would have left after ``times`` tasks."""
@@ -45,7 +48,7 @@ PACK = Weights(0.998, 0.001, 0.001)
 """GPUs first: the fullest node that can take the task, so that others stay whole."""
 
 
-def scale(snap: Snapshot, policy: Policy) -> tuple[float, float, float]:
+def scale(snap: Snapshot, policy: Policy) -> Scale:
     """What a milli-GPU, a MiB and a milli-CPU left over count: a share of the largest node's, weighted by the policy,
     or for ``pack``."""
     weights = PACK if policy.placement.score == "pack" else policy.weights
