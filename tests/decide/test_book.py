@@ -174,6 +174,7 @@ class Agency:
 
 
 @given(st.integers(0, 10_000))
+@example(4019)  # nodes for large jobs become others', where only an elastic job could make room
 def test_what_is_booked_is_its_queues_own_when_it_begins(seed: int) -> None:
     Agency(seed).run(8)
 

@@ -44,7 +44,8 @@ BAD_MANIFESTS = [
     ("kind: Job\nname: x\ncommand: a\nqeue: b\n", "jobs.yaml.qeue: unknown key; did you mean queue? (line 4)"),
     (
         "kind: Jobb\nname: x\n",
-        "jobs.yaml.kind: 'Jobb' is none of Job, Service, Queue, Pool, Policy; did you mean Job? (line 1)",
+        "jobs.yaml.kind: 'Jobb' is none of Job, Service, Queue, Loan, Pool, Reservation, Policy; did you mean Job? "
+        "(line 1)",
     ),
     (
         "kind: Queue\nname: q\n---\nkind: Job\nname: x\ncommand: a\nroles: [{name: a, request: {gpus: 1.5}}]\n",
@@ -55,7 +56,7 @@ BAD_MANIFESTS = [
         "kind: Job\nname: x\ncommand: a\nretries: -1\n",
         "jobs.yaml.retries.limit: -1 < 0: write at least 0 (line 4)",
     ),
-    ("", "jobs.yaml: holds no manifest: write kind: Job, Service, Queue, Pool or Policy"),
+    ("", "jobs.yaml: holds no manifest: write kind: Job, Service, Queue, Loan, Pool, Reservation or Policy"),
 ]
 
 

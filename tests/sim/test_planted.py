@@ -20,6 +20,7 @@ from fairway.sim.faults import KINDS, Faults
 from fairway.sim.site import Site
 from fairway.state import apply, lifecycle
 from fairway.state.cluster import ClusterState
+from fairway.state.jobs import JobTable
 from tests.sim.ordeal import STORM, Broken, ordeal
 
 TRIES = 40
@@ -66,13 +67,13 @@ def believes_any_attempt() -> Patch:
     """Duplicated: an end that is heard twice ends the attempt that runs now, when attempts are not told apart."""
 
     def make(current: Any) -> Any:
-        def newest(state: ClusterState, attempt: Any) -> int | None:
-            row = state.jobs.row_of.get(attempt.job)
-            return row if row is not None and state.jobs.phase_of(row).live else None
+        def newest(jobs: JobTable, attempt: Any) -> int | None:
+            row = jobs.row_of.get(attempt.job)
+            return row if row is not None and jobs.is_live(row) else None
 
         return newest
 
-    return instead(apply, "_current", make)
+    return instead(JobTable, "current", make)
 
 
 def wants_starts_before_ends() -> Patch:
@@ -80,7 +81,7 @@ def wants_starts_before_ends() -> Patch:
 
     def make(ended: Any) -> Any:
         def only_started(state: ClusterState, fact: f.AttemptEnded) -> None:
-            row = apply._current(state, fact.attempt)
+            row = state.jobs.current(fact.attempt)
             if row is None or state.jobs.started_at[row] or fact.outcome.cause is Cause.START_FAILED:
                 ended(state, fact)
             else:
@@ -170,7 +171,7 @@ def believes_any_clock() -> Patch:
 
     def make(started: Any) -> Any:
         def as_told(state: ClusterState, fact: f.AttemptStarted) -> None:
-            row = apply._current(state, fact.attempt)
+            row = state.jobs.current(fact.attempt)
             fresh = row is not None and not state.jobs.started_at[row]
             started(state, fact)
             if fresh and row is not None:

@@ -5,7 +5,7 @@ A booking is asked for by a fact; the next decision finds devices for it, or say
 and when it may have stood idle for too long.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from math import ceil
 from typing import TYPE_CHECKING, NamedTuple
@@ -306,8 +306,14 @@ def _drop(state: "ClusterState", name: BookingId) -> None:
 
 def _wake(state: "ClusterState", devices: Devices) -> None:
     """Whoever was refused may find room on these nodes."""
-    rows = (state.nodes.row_of[name] for name, _ in devices if name in state.nodes.row_of)
-    state.roomier.update(dict.fromkeys(rows))
+    _open_up(state, [state.nodes.row_of[name] for name, _ in devices if name in state.nodes.row_of])
+
+
+def _open_up(state: "ClusterState", nodes: Sequence[int]) -> None:
+    """Nodes are open to others. Who finds no free room there may find somebody who can go on with less."""
+    state.roomier.update(dict.fromkeys(nodes))
+    if nodes and state.flexible:
+        state.groups.wake(np.ones(state.groups.height, np.bool_))
 
 
 def _arm(state: "ClusterState", name: BookingId) -> None:
@@ -339,7 +345,7 @@ def note_large(state: "ClusterState") -> None:
     rows = state.bookings.large(state.nodes, state.policy.backfill.large)
     before, state.bookings.seen_large = state.bookings.seen_large, rows
     if before is not None and before is not rows:
-        state.roomier.update(dict.fromkeys(np.setdiff1d(before, rows).tolist()))
+        _open_up(state, np.setdiff1d(before, rows).tolist())
 
 
 def clashes(state: "ClusterState") -> list[str]:

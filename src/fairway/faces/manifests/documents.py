@@ -59,9 +59,8 @@ def read_yaml(text: str, source: str) -> list[Document]:
     finally:
         loader.dispose()
     if not roots:
-        raise InvalidManifest(
-            [InvalidField(source, "holds no manifest: write kind: Job, Service, Queue, Pool, Reservation or Policy")]
-        )
+        kinds = "Job, Service, Queue, Loan, Pool, Reservation or Policy"
+        raise InvalidManifest([InvalidField(source, f"holds no manifest: write kind: {kinds}")])
     return [_document(root, f"{source}[{index}]" if len(roots) > 1 else source) for index, root in enumerate(roots)]
 
 
