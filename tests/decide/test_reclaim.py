@@ -137,3 +137,15 @@ def test_where_a_queue_may_lose_one_of_two_jobs_it_is_the_one_that_helps() -> No
     settle(it)
     assert it.phase("gang") is JobPhase.RUNNING
     assert it.phase("cheaper") is JobPhase.RUNNING
+
+
+def test_who_was_refused_is_told_when_a_queue_that_borrows_borrows_more() -> None:
+    it = stage(0, [1, 1, None, None])
+    it.nodes(a_node("n", 2), a_node("m", 1, "V100"))
+    it.tell(submitted(a_job("large", a_request(2), queue="a")))  # its queue needs some of it for its quota
+    settle(it)
+    it.tell(submitted(a_job("owner", a_request(1, types=("H100",)), queue="b")))
+    assert not settle(it)
+    it.tell(submitted(a_job("more", a_request(1), queue="a")))
+    (why,) = settle(it)
+    assert (why.by, why.borrower) == ("owner", "a")

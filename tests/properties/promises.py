@@ -57,8 +57,8 @@ def _over_limit(it: Rehearsal, books: Books) -> Iterator[str]:
 
 
 def in_booked(books: Books) -> Iterator[str]:
-    """Promise 1 for what queues have booked: from its start on nobody else is there, but in what is lent meanwhile.
-    Once everything is decided."""
+    """Promise 1 for what queues have booked: from its start on nobody else takes any of it, but in what is lent
+    meanwhile. Once everything is decided."""
     for booked in books.state.bookings.table.values():
         booking = booked.booking
         if booking.flexible or not booking.start <= books.now < booking.end:
@@ -67,6 +67,8 @@ def in_booked(books: Books) -> Iterator[str]:
         for entry in books.entries.values():
             owner = booking.queue in ancestry(entry.job.queue)
             for task in entry.placement if entry.stays and not owner else ():
+                if not any(entry.job.roles[task.role].request.flat) and not task.devices:
+                    continue  # it asks for nothing, and takes nothing
                 if task.node in devices and (booking.nodes or devices[task.node] & set(task.devices)):
                     yield f"1: job {entry.id} runs on {task}, which {booking.queue} has booked as {booking.id}"
 

@@ -197,7 +197,7 @@ class ClusterState:
         self.roomier: dict[int, None] = {}
         """Node rows that gained room since groups were last woken."""
         self.lent = False
-        """Whether a queue has begun to borrow, or a quota has changed, since groups were last woken."""
+        """Whether a queue borrows more than before, or a quota has changed, since groups were last woken."""
         self.lighter: set[int] = set()
         """Queue rows whose use fell since groups were last woken."""
         self.put_queue(Queue(ROOT))
@@ -226,9 +226,8 @@ class ClusterState:
 
     def charge(self, queue: int, taken: Ints) -> None:
         """Count what an attempt takes from now on, (3,), against its queue."""
-        borrowed = self.queues.borrows(queue)
         self.queues.use(queue, taken, self.now)
-        self.lent |= not borrowed and self.queues.borrows(queue)
+        self.lent |= self.queues.borrows(queue)
 
     def open_at(self, queue: QueueId, at: Instant) -> None:
         """Have jobs that wait for a rolling quota tried again at ``at``."""
