@@ -108,6 +108,23 @@ def test_checkpoints_are_never_removed(folder: Folder) -> None:
     assert kept.exists()
 
 
+@pytest.mark.parametrize("what", ["rmdir", "rename"])
+def test_a_folder_that_cannot_be_removed_or_put_away_is_told(
+    folder: Folder, what: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: str) -> None:
+        raise PermissionError(1, "not yours")
+
+    folder.create(None)
+    monkeypatch.setattr(os, what, fail)
+    if what == "rmdir":
+        assert not folder.discard()
+    else:
+        folder.forget(True)
+    assert indexed(folder.data) == [folder.attempt]
+    assert "not yours" in caplog.text
+
+
 def test_nothing_written_down_can_be_undone(folder: Folder) -> None:
     folder.create(None)
     assert folder.discard()

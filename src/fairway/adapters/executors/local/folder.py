@@ -22,6 +22,7 @@ else is there, and is run again as a new attempt. An end that was told is in the
 
 import logging
 import os
+from errno import ENOTEMPTY
 from typing import Literal, NamedTuple
 
 import msgspec
@@ -148,8 +149,10 @@ class Folder:
             os.rmdir(self.path)
         except FileNotFoundError:
             pass  # the control plane died between the index and the folder
-        except OSError:
-            return False  # not empty
+        except OSError as error:
+            if error.errno != ENOTEMPTY:
+                _log.warning("%s cannot be removed, and is taken for one in use: %s", self.path, error)
+            return False
         _unlink(self.marker)
         return True
 
@@ -165,8 +168,8 @@ class Folder:
                 os.rename(self.checkpoints, f"{self.path}/checkpoints")
         except FileNotFoundError:
             _unlink(self.marker)  # somebody has removed the folder by hand
-        except OSError:
-            pass  # the program keeps something there: it stays
+        except OSError as error:
+            _log.warning("the files of %s stay where they are: %s", self.attempt, error)
 
     # -- records ---------------------------------------------------------------------------------------------------
 

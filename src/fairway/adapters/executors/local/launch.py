@@ -84,7 +84,7 @@ def keep_files_to_ourselves() -> None:
             if int(name) > 2 and os.get_inheritable(int(name)):
                 os.set_inheritable(int(name), False)
         except OSError:
-            pass  # the descriptor of this very listing, closed by now
+            pass  # closed by now: that of this very listing, or one of another thread
 
 
 def spawn(launch: Launch) -> int:
