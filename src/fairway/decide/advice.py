@@ -19,7 +19,7 @@ from fairway.model.ids import JobId
 from fairway.model.limits import KeptBack
 from fairway.model.policy import Policy
 from fairway.model.reasons import Range
-from fairway.model.resources import WHOLE, Accelerator, Request
+from fairway.model.resources import UNITS, WHOLE, Accelerator, Request
 from fairway.model.time import Instant, format_duration
 from fairway.model.where import ANYWHERE
 from fairway.state.groups import Shape
@@ -29,8 +29,6 @@ MOST_TYPES = 4
 """Other device types that are named."""
 _FINE = 16
 """Steps in which CPU or memory is given up."""
-
-_UNITS = {"cpu_milli": (1000, "CPUs"), "memory_mib": (1, "MiB"), "gpu_milli": (1000, "GPUs")}
 
 Fits = Callable[[Shape], bool]
 
@@ -143,10 +141,10 @@ def _limits(snap: Snapshot, trial: Trial, policy: Policy, queue: int, shape: Sha
     if over is None or not _fits(snap, trial, policy, shape):
         return
     if isinstance(over, KeptBack):
-        size, unit = _UNITS[over.resource]
+        size, unit = UNITS[over.resource]
         yield f"queue {over.owner} lends {(over.need - over.open) / size:g} more {unit}"
         return
-    excess, (size, unit) = over.used + over.need - over.limit, _UNITS[over.resource]
+    excess, (size, unit) = over.used + over.need - over.limit, UNITS[over.resource]
     yield f"queue {over.queue or '(root)'} used {excess / size:g} {unit} less"
 
 

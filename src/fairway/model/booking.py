@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from fairway.model.errors import InvalidField
 from fairway.model.ids import NAME_PATTERN, BookingId, NodeId, QueueId
-from fairway.model.resources import WHOLE
+from fairway.model.resources import losing
 from fairway.model.time import DAY, MINUTE, Duration, Instant, format_duration, format_instant
 from fairway.model.where import ANYWHERE, Where
 
@@ -56,11 +56,15 @@ class Booking:
     @property
     def span(self) -> str:
         """From when until when."""
-        return f"{format_instant(self.start)} until {format_instant(self.end)} UTC"
+        return _span(self.start, self.end)
 
     def overlaps(self, other: "Booking") -> bool:
         """Whether there is an instant at which both are in force."""
         return self.start < other.end and other.start < self.end
+
+
+def _span(start: Instant, end: Instant) -> str:
+    return f"{format_instant(start)} until {format_instant(end)} UTC"
 
 
 def mistakes(booking: Booking, now: Instant) -> list[InvalidField]:
@@ -98,7 +102,7 @@ class KeptForQueue:
     end: Instant
 
     def __str__(self) -> str:
-        span = f"{format_instant(self.start)} until {format_instant(self.end)} UTC"
+        span = _span(self.start, self.end)
         return f"kept for reservation {self.booking} of queue {self.queue}, {span}: needs {self.need}"
 
 
@@ -124,9 +128,8 @@ class YieldsToLarge:
     gpu_milli: int
 
     def __str__(self) -> str:
-        held = f" x {self.gpu_milli / WHOLE:g} GPU" if self.gpu_milli else ""
         kept = f"its nodes are kept for jobs of {self.gpus} GPUs and more"
-        return f"{self.by} needs room, and {kept}; loses {format_duration(self.lost_ms)}{held}"
+        return f"{self.by} needs room, and {kept}; {losing(self.lost_ms, self.gpu_milli)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,10 +145,8 @@ class BookedFor:
     by: str = ""
 
     def __str__(self) -> str:
-        held = f" x {self.gpu_milli / WHOLE:g} GPU" if self.gpu_milli else ""
         for_whom = f"{self.by} needs it" if self.by else f"from {format_instant(self.start)} UTC"
-        loses = f"loses {format_duration(self.lost_ms)}{held}"
-        return f"reservation {self.booking} of queue {self.queue}, {for_whom}; {loses}"
+        return f"reservation {self.booking} of queue {self.queue}, {for_whom}; {losing(self.lost_ms, self.gpu_milli)}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from fairway.model.ids import JobId, NodeId
-from fairway.model.resources import WHOLE
+from fairway.model.resources import losing
 from fairway.model.time import format_duration
 
 
@@ -23,8 +23,7 @@ class Migrated:
     def __str__(self) -> str:
         why = f": makes room for {self.by}" if self.by is not None else f": empties {self.emptied}"
         why = f" to {self.kind}: the fleet gains {format_duration(self.gains_ms)}" if self.kind else why
-        held = f" x {self.gpu_milli / WHOLE:g} GPU" if self.gpu_milli else ""
-        return f"moves{why}; loses {format_duration(self.lost_ms)}{held}"
+        return f"moves{why}; {losing(self.lost_ms, self.gpu_milli)}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from fairway.model.ids import JobId, NodeId, QueueId
 from fairway.model.job import Priority
 from fairway.model.limits import KeptBack, OverLimit, OverRolling
 from fairway.model.moved import Grown, Migrated, Shrunk
-from fairway.model.resources import WHOLE
+from fairway.model.resources import WHOLE, losing
 from fairway.model.time import Instant, format_duration, format_instant
 
 _NAMES = {
@@ -24,10 +24,6 @@ _NAMES = {
     "network_mbps": "network",
 }
 """What people call the resources that block."""
-
-
-def _gpus(milli: int) -> str:
-    return f"{milli / WHOLE:g} GPU"
 
 
 def _some(names: tuple[str, ...], most: int = 4) -> str:
@@ -286,8 +282,7 @@ class PreemptedBy:
     gpu_milli: int
 
     def __str__(self) -> str:
-        held = f" x {_gpus(self.gpu_milli)}" if self.gpu_milli else ""
-        return f"higher priority {self.by} ({self.priority}); loses {format_duration(self.lost_ms)}{held}"
+        return f"higher priority {self.by} ({self.priority}); {losing(self.lost_ms, self.gpu_milli)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,8 +296,7 @@ class Outranked:
     gpu_milli: int
 
     def __str__(self) -> str:
-        held = f" x {_gpus(self.gpu_milli)}" if self.gpu_milli else ""
-        return f"turn of {self.by} ({self.discipline}); loses {format_duration(self.lost_ms)}{held}"
+        return f"turn of {self.by} ({self.discipline}); {losing(self.lost_ms, self.gpu_milli)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -322,10 +316,9 @@ class ReclaimedBy:
     gpu_milli: int
 
     def __str__(self) -> str:
-        held = f" x {_gpus(self.gpu_milli)}" if self.gpu_milli else ""
-        borrowed = f" had borrowed {_gpus(self.over)}" if self.over else " had borrowed it"
+        borrowed = f" had borrowed {self.over / WHOLE:g} GPU" if self.over else " had borrowed it"
         whose = f"{self.by} within the quota of {self.lender or '(root)'}; {self.borrower or '(root)'}{borrowed}"
-        return f"reclaimed by {whose}; loses {format_duration(self.lost_ms)}{held}"
+        return f"reclaimed by {whose}; {losing(self.lost_ms, self.gpu_milli)}"
 
 
 @dataclass(frozen=True, slots=True)

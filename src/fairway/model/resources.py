@@ -8,11 +8,22 @@ idle devices or a fraction of one.
 from dataclasses import dataclass
 from typing import Final
 
+from fairway.model.time import format_duration
+
 FLAT: Final = ("cpu_milli", "memory_mib", "disk_mib", "network_mbps")
 """Column order of every flat-resource matrix."""
 
 WHOLE: Final = 1_000
 """Milli-GPUs of one whole device."""
+
+UNITS: Final = {"gpu_milli": (WHOLE, "GPUs"), "cpu_milli": (1_000, "CPUs"), "memory_mib": (1, "MiB")}
+"""How people count what is summed over tasks (``Amount``): the size of one, and what they are called."""
+
+
+def losing(lost_ms: int, gpu_milli: int) -> str:
+    """What a stop throws away, as part of a sentence: ``loses 40m x 8 GPU``."""
+    held = f" x {gpu_milli / WHOLE:g} GPU" if gpu_milli else ""
+    return f"loses {format_duration(lost_ms)}{held}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,14 +12,12 @@ from dataclasses import dataclass, replace
 from fairway.model.facts import LoanEnded, QuotaLent
 from fairway.model.ids import ROOT, LoanId, QueueId, ancestry
 from fairway.model.loan import Lent, Loan
-from fairway.model.resources import Amount
+from fairway.model.resources import UNITS, Amount
 from fairway.model.time import Instant, format_instant
 from fairway.state.tables import SUMS, QueueTable
 
 KEEP_OVER = 1_000
 """Loans that are over and still told of."""
-
-_UNITS = {"cpu_milli": (1000, "CPUs"), "memory_mib": (1, "MiB"), "gpu_milli": (1000, "GPUs")}
 
 QuotaOf = Callable[[QueueId], Amount | None]
 """What a queue was declared to be guaranteed; None for one that is not there."""
@@ -72,7 +70,7 @@ def _wrong(part: Lent, quota_of: QuotaOf, now: int) -> tuple[str, str] | None:
     for name in named:
         if guarded and not getattr(above[0], name):
             # It would then be covered up to what it borrowed only, by its own quota instead of the one above.
-            text = f"{part.borrower} is guaranteed no {_UNITS[name][1]} of its own, so it cannot borrow any"
+            text = f"{part.borrower} is guaranteed no {UNITS[name][1]} of its own, so it cannot borrow any"
             return "borrower", f"{text}: give it a quota, or lend to the queue whose quota covers it"
     return None
 
@@ -88,7 +86,7 @@ def _too_much(part: Lent, quota_of: QuotaOf, all_parts: list[Lent]) -> tuple[str
                 continue
             most = max(sum(getattr(other.amount, name) or 0 for other in lent if other.stands(at)) for at in at_once)
             if most > has:
-                size, unit = _UNITS[name]
+                size, unit = UNITS[name]
                 text = f"{queue} is guaranteed {has / size:g} {unit}, and would lend {most / size:g} at once"
                 return "amount", f"{text} (what it borrowed does not count)"
     return None

@@ -40,10 +40,11 @@ from fairway.model.facts import (
 )
 from fairway.model.ids import BookingId, JobId, LoanId, NodeId, QueueId, ServiceId, ancestry
 from fairway.model.job import Job
-from fairway.model.resources import WHOLE
+from fairway.model.resources import UNITS
 from fairway.model.time import Instant
 from fairway.state.frames import encode
 from fairway.state.groups import shape_of
+from fairway.state.tables import SUMS
 
 ANSWER_S = 3.0
 """How long it is waited for the loop to say whether something could be booked."""
@@ -231,15 +232,12 @@ class Intake:
         never = self._fitting.never(job, self._present.model.nodes(), self._present.model.pools())
         if never is not None:
             return str(never)
-        cpu, memory, gpu = shape_of(job).least_sums
+        needs: dict[str, int] = dict(zip(SUMS, shape_of(job).least_sums, strict=True))
         for status in self._present.limits(job.queue):
-            limit, later = status.limit, status.declared_limit  # a loan is over some day
-            for need, most, then, unit, size in (
-                (gpu, limit.gpu_milli, later.gpu_milli, "GPUs", WHOLE),
-                (cpu, limit.cpu_milli, later.cpu_milli, "CPUs", 1000),
-                (memory, limit.memory_mib, later.memory_mib, "MiB", 1),
-            ):
-                most = None if most is None or then is None else max(most, then)
+            for name, (size, unit) in UNITS.items():
+                # A loan is over some day.
+                need, now, then = needs[name], getattr(status.limit, name), getattr(status.declared_limit, name)
+                most = None if now is None or then is None else max(now, then)
                 if most is not None and need > most:
                     who = f"queue {status.id}" if status.id else "everybody together"
                     return f"never fits: needs {need / size:g} {unit}, and {who} may use {most / size:g} at most"
