@@ -3,7 +3,7 @@
 import getpass
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -269,12 +269,6 @@ def user() -> str:
         return getpass.getuser()
     except (KeyError, OSError):  # a user id without a name, in a container
         return str(os.getuid())
-
-
-def wait_until(true: Callable[[], bool], pause: float = 0.2) -> None:
-    """Ask again and again until it is so."""
-    while not true():
-        time.sleep(pause)
 
 
 def _quoted(name: str) -> str:

@@ -41,7 +41,8 @@ class Document:
 
 
 def read_yaml(text: str, source: str) -> list[Document]:
-    """The documents of a YAML text. ``source`` is the file's name; a file of several has their index in the path.
+    """The documents of a YAML text, none of an empty one. ``source`` is the file's name; a file of several has their
+    index in the path.
 
     Raises InvalidManifest for what is not YAML, holds a key twice, or is too large.
     """
@@ -58,9 +59,6 @@ def read_yaml(text: str, source: str) -> list[Document]:
         raise InvalidManifest([InvalidField(source, f"not YAML: {' '.join(str(error).split())}")]) from None
     finally:
         loader.dispose()
-    if not roots:
-        kinds = "Job, Service, Queue, Loan, Pool, Reservation or Policy"
-        raise InvalidManifest([InvalidField(source, f"holds no manifest: write kind: {kinds}")])
     return [_document(root, f"{source}[{index}]" if len(roots) > 1 else source) for index, root in enumerate(roots)]
 
 

@@ -23,14 +23,12 @@ class Declared:
 
 def manifests_in(text: str, source: str = "manifest") -> list[Declared]:
     """The manifests of a YAML text. Raises InvalidManifest with everything that is wrong with it."""
-    return understand(read_yaml(text, source))
+    return understand(_some(read_yaml(text, source), source))
 
 
 def manifests_from(values: Sequence[Any], source: str = "documents") -> list[Declared]:
     """The manifests in values parsed already. Raises InvalidManifest with everything that is wrong with them."""
-    if not values:
-        raise InvalidManifest([InvalidField(source, f"holds no manifest: write kind: {', '.join(KINDS)}")])
-    return understand(Document(f"{source}[{index}]", value) for index, value in enumerate(values))
+    return understand(_some([Document(f"{source}[{index}]", value) for index, value in enumerate(values)], source))
 
 
 def understand(documents: Iterable[Document]) -> list[Declared]:
@@ -45,6 +43,14 @@ def understand(documents: Iterable[Document]) -> list[Declared]:
     if errors:
         raise InvalidManifest(errors)
     return declared
+
+
+def _some(documents: list[Document], source: str) -> list[Document]:
+    if not documents:
+        *first, last = KINDS
+        kinds = f"{', '.join(first)} or {last}"
+        raise InvalidManifest([InvalidField(source, f"holds no manifest: write kind: {kinds}")])
+    return documents
 
 
 def _one(document: Document) -> Manifest:

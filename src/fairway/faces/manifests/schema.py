@@ -5,7 +5,7 @@ An unknown key or an impossible value is refused with its path. Defaults are wha
 command: one task with one CPU, no GPU, and no limit on its memory, in the queue ``default``.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -339,12 +339,4 @@ class PoolSpec(Strict):
 
 Manifest = JobSpec | ServiceSpec | QueueSpec | LoanSpec | PoolSpec | ReservationSpec | PolicySpec
 
-KINDS: dict[str, type[Manifest]] = {
-    "Job": JobSpec,
-    "Service": ServiceSpec,
-    "Queue": QueueSpec,
-    "Loan": LoanSpec,
-    "Pool": PoolSpec,
-    "Reservation": ReservationSpec,
-    "Policy": PolicySpec,
-}
+KINDS: dict[str, type[Manifest]] = {spec.model_fields["kind"].default: spec for spec in get_args(Manifest)}
