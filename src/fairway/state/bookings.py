@@ -32,9 +32,11 @@ _LONG_AGO = Instant(0)
 
 @dataclass(slots=True)
 class Booked:
-    """A booking and what became of it. ``accepted``: devices were found for it, though some may have been lost since.
-    ``look``: the next decision is to look at it. ``used_at``: when one of its queue's jobs was last known to run there.
-    ``next_at``: its timer."""
+    """A booking and what became of it, as the state has it and a checkpoint keeps it.
+
+    ``accepted``: devices were found for it, though some may have been lost since. ``look``: the next decision is to
+    look at it. ``used_at``: when one of its queue's jobs was last known to run there. ``next_at``: its timer.
+    """
 
     booking: Booking
     devices: Devices = ()
@@ -55,19 +57,6 @@ class Booked:
         if self.booking.nodes:
             return self.booking.nodes - len(self.devices)
         return self.booking.gpus - sum(len(devices) for _, devices in self.devices)
-
-
-@dataclass(frozen=True, slots=True)
-class BookingRecord:
-    """A booking as a checkpoint keeps it."""
-
-    booking: Booking
-    devices: Devices
-    accepted: bool
-    refused: BookingShort | None
-    look: bool
-    used_at: Instant
-    next_at: Instant
 
 
 class Columns(NamedTuple):
@@ -104,15 +93,6 @@ class Bookings:
         """Whether a booking's timer still means something."""
         found = self.table.get(booking)
         return found is not None and found.next_at == at
-
-    def records(self) -> tuple[BookingRecord, ...]:
-        """What a checkpoint keeps."""
-        return tuple(
-            BookingRecord(
-                each.booking, each.devices, each.accepted, each.refused, each.look, each.used_at, each.next_at
-            )
-            for each in self.table.values()
-        )
 
     def large(self, nodes: NodeTable, rule: Large) -> Ints:
         """Rows of the nodes that are kept for large jobs, less those that are booked; chosen again only when a node or
@@ -328,11 +308,10 @@ def _arm(state: "ClusterState", name: BookingId) -> None:
     state.set_timer(found.next_at, "booking", JobId(name), 0)
 
 
-def load_bookings(state: "ClusterState", records: tuple[BookingRecord, ...]) -> None:
+def load_bookings(state: "ClusterState", kept: tuple[Booked, ...]) -> None:
     """Take over what a checkpoint kept."""
-    for each in records:
-        found = Booked(each.booking, each.devices, each.accepted, each.refused, each.look, each.used_at, each.next_at)
-        state.bookings.table[each.booking.id] = found
+    for each in kept:
+        state.bookings.table[each.booking.id] = each
         state.set_timer(each.next_at, "booking", JobId(each.booking.id), 0)
     state.bookings.version += 1
     _note_hosts(state)

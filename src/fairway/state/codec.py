@@ -98,7 +98,7 @@ def _record(state: ClusterState) -> Dump:
         look_at=state.look_at,
         look_due=state.look_due,
         measured=state.measured.records(),
-        bookings=state.bookings.records(),
+        bookings=tuple(state.bookings.table.values()),
         loans=tuple(state.loans.agreed.values()),
     )  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""What a checkpoint holds, as frozen records: ``codec`` writes them and reads them back.
+"""What a checkpoint holds, as records: ``codec`` writes them and reads them back.
 
 Older checkpoints lack the newer fields, so each of those has a default that means *nothing was kept*.
 """
@@ -17,7 +17,7 @@ from fairway.model.queue import Queue
 from fairway.model.reasons import Refusal, StopReason
 from fairway.model.service import Service
 from fairway.model.time import Instant
-from fairway.state.bookings import BookingRecord
+from fairway.state.bookings import Booked
 from fairway.state.cluster import EndedJob
 from fairway.state.groups import Shape
 from fairway.state.history import Kind
@@ -155,5 +155,5 @@ class Dump:
     look_at: int = 0
     look_due: bool = False
     measured: tuple[MeasuredRecord, ...] = ()
-    bookings: tuple[BookingRecord, ...] = ()
+    bookings: tuple[Booked, ...] = ()
     loans: tuple[Agreed, ...] = ()
