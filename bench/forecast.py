@@ -19,17 +19,17 @@ import sys
 from collections import defaultdict, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from statistics import median
 from typing import Any
 
 import numpy as np
 
+from bench import traces
 from fairway.decide import forecast
 from fairway.model.errors import FairwayError
 from fairway.model.job import Job
 from fairway.model.time import DAY, HOUR, MINUTE
-from fairway.sim.traces import Trace, generate, read
+from fairway.sim.traces import Trace
 from fairway.state.groups import shape_of
 from fairway.state.history import RunTimes, pattern_of
 from fairway.state.jobs import JobTable
@@ -141,23 +141,15 @@ class Course:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the figures."""
     parser = argparse.ArgumentParser(prog="python -m bench.forecast", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--trace", type=Path, help="a recorded trace; without one, a workload is generated")
-    parser.add_argument("--nodes", type=Path, help="its nodes, where the format keeps them apart")
-    parser.add_argument("--vc-nodes", type=Path, help="the nodes of its virtual clusters (philly)")
-    parser.add_argument("--format", default="auto")
-    parser.add_argument("--jobs", type=int, default=0, help="only so many jobs (generated: how many, 10000)")
-    parser.add_argument("--seed", type=int, default=0)
+    traces.ask(parser, jobs=10_000)
     parser.add_argument("--json", action="store_true", help="print the figures as one line of JSON")
     options = parser.parse_args(arguments)
     try:
-        if options.trace is None:
-            trace = generate(options.seed, nodes=32, jobs=options.jobs or 10_000)
-        else:
-            trace = read(options.trace, format=options.format, nodes=options.nodes, vc_nodes=options.vc_nodes)
+        trace = traces.load(options, nodes=32)
     except FairwayError as error:
         print(f"bench.forecast: {error}", file=sys.stderr)
         return error.exit_code
-    figures = Course(replace(trace, jobs=trace.jobs[: options.jobs or None])).run()
+    figures = Course(trace).run()
     print(json.dumps(figures) if options.json else "\n".join(f"{key:12} {value}" for key, value in figures.items()))
     return 0
 

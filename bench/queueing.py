@@ -23,12 +23,12 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from time import perf_counter
 from typing import Any, Final
 
 import numpy as np
 
+from bench import traces
 from bench.peers import queues
 from fairway.decide.order import TABLE, Discipline
 from fairway.decide.pipeline import decide
@@ -40,7 +40,7 @@ from fairway.model.job import Job
 from fairway.model.policy import Backfill, Defrag, Ordering, Policy
 from fairway.model.time import MINUTE, SECOND, Duration
 from fairway.sim.simulate import NO_CHECKPOINTS, Forgetful
-from fairway.sim.traces import Trace, generate, read
+from fairway.sim.traces import Trace
 from fairway.sim.world import Settings, SimulatedWorld
 from fairway.state.cluster import ClusterState
 from fairway.state.columns import Floats
@@ -172,19 +172,17 @@ def _width(job: Job) -> int:
 
 def load(options: argparse.Namespace) -> Trace:
     """The trace, every job of which keeps checkpoints; a generated one where none is named."""
-    trace = generate(options.seed, nodes=4, jobs=options.jobs or 200) if options.trace is None else read(options.trace)
+    trace = traces.load(options, nodes=4)
     jobs = tuple(replace(job, checkpoints=True, checkpoint_every=None, estimate=None) for job in trace.jobs)
-    return replace(trace, jobs=jobs[: options.jobs] if options.jobs else jobs)
+    return replace(trace, jobs=jobs)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the figures."""
     parser = argparse.ArgumentParser(prog="python -m bench.queueing", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--trace", type=Path, help="a recorded trace; without one, a workload is generated")
-    parser.add_argument("--jobs", type=int, default=0, help="only so many jobs")
+    traces.ask(parser, jobs=200)
     parser.add_argument("--policies", default=",".join(ROWS), help="some of the rows, joined by commas")
     parser.add_argument("--restart", type=float, default=RESTART_S, help="seconds that every start costs")
-    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", action="store_true", help="print the figures as one line of JSON")
     options = parser.parse_args(arguments)
     names = options.policies.split(",")

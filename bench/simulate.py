@@ -24,9 +24,10 @@ from pathlib import Path
 from time import perf_counter, process_time
 from typing import Any
 
+from bench import traces
 from fairway.model.errors import FairwayError
 from fairway.sim.simulate import simulate
-from fairway.sim.traces import Trace, generate, read
+from fairway.sim.traces import Trace
 
 SMALL = ("--jobs", "2000", "--profile", "1000")
 """Arguments for a quick look, without a recorded trace."""
@@ -77,32 +78,17 @@ def _floor(path: str) -> str | None:
     return after[0] if after and after[0] in FLOORS else None
 
 
-def load(options: argparse.Namespace) -> Trace:
-    """The trace that is asked for, recorded or generated."""
-    if options.trace is None:
-        return generate(options.seed, nodes=options.nodes_generated, jobs=options.jobs)
-    trace = read(options.trace, format=options.format, nodes=options.nodes, vc_nodes=options.vc_nodes)
-    return replace(trace, jobs=trace.jobs[: options.jobs]) if options.jobs else trace
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the figures."""
     parser = argparse.ArgumentParser(prog="python -m bench.simulate", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--trace", type=Path, help="a recorded trace; without one, a workload is generated")
-    parser.add_argument("--nodes", type=Path, help="its nodes, where the format keeps them apart")
-    parser.add_argument("--vc-nodes", type=Path, help="the nodes of its virtual clusters (philly)")
-    parser.add_argument("--format", default="auto")
-    parser.add_argument("--jobs", type=int, default=0, help="only so many jobs (generated: how many, 10000)")
+    traces.ask(parser, jobs=10_000)
     parser.add_argument("--nodes-generated", type=int, default=32, help="nodes of a generated cluster")
-    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--profile", type=int, default=0, help="also say where the time goes, from so many jobs")
     parser.add_argument("--json", action="store_true", help="print the figures as one line of JSON")
     options = parser.parse_args(arguments)
-    if options.trace is None:
-        options.jobs = options.jobs or 10_000
     try:
         began = perf_counter()
-        trace = load(options)
+        trace = traces.load(options, options.nodes_generated)
         loaded = perf_counter() - began
         result = {**measure(trace, options.seed), "load_s": round(loaded, 3)}
         if options.profile:

@@ -17,12 +17,12 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from statistics import median
 from typing import Any
 
 import numpy as np
 
+from bench import traces
 from fairway.decide import expect, order
 from fairway.decide.pipeline import decide
 from fairway.model.errors import FairwayError
@@ -43,7 +43,7 @@ from fairway.model.plan import Start, Starts
 from fairway.model.policy import Policy
 from fairway.model.reasons import Range
 from fairway.model.time import NEVER, Instant
-from fairway.sim.traces import Trace, generate, read
+from fairway.sim.traces import Trace
 from fairway.state.apply import apply
 from fairway.state.cluster import ClusterState
 from fairway.state.snapshot import snapshot
@@ -142,26 +142,18 @@ class Course:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the figures."""
     parser = argparse.ArgumentParser(prog="python -m bench.starts", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--trace", type=Path, help="a recorded trace; without one, a workload is generated")
-    parser.add_argument("--nodes", type=Path, help="its nodes, where the format keeps them apart")
-    parser.add_argument("--vc-nodes", type=Path, help="the nodes of its virtual clusters (philly)")
-    parser.add_argument("--format", default="auto")
-    parser.add_argument("--jobs", type=int, default=0, help="only so many jobs (generated: how many, 2000)")
+    traces.ask(parser, jobs=2_000)
     parser.add_argument("--shrink", type=int, default=1, help="keep every n-th node only")
     parser.add_argument("--every", type=int, default=20)
     parser.add_argument("--ask", type=int, default=20)
-    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", action="store_true", help="print the figures as one line of JSON")
     options = parser.parse_args(arguments)
     try:
-        if options.trace is None:
-            trace = generate(options.seed, nodes=4, jobs=options.jobs or 2_000)
-        else:
-            trace = read(options.trace, format=options.format, nodes=options.nodes, vc_nodes=options.vc_nodes)
+        trace = traces.load(options, nodes=4)
     except FairwayError as error:
         print(f"bench.starts: {error}", file=sys.stderr)
         return error.exit_code
-    trace = replace(trace, jobs=trace.jobs[: options.jobs or None], nodes=trace.nodes[:: options.shrink])
+    trace = replace(trace, nodes=trace.nodes[:: options.shrink])
     figures = Course(trace, options.every, options.ask).run(options.seed)
     print(json.dumps(figures) if options.json else "\n".join(f"{key:12} {value}" for key, value in figures.items()))
     return 0

@@ -118,7 +118,8 @@ def test_nodes_are_emptied_and_moves_stay_within_the_hour(seed: int) -> None:
         assert sum(at > it.state.now - HOUR for at in moves) <= BUDGET
 
 
-def test_a_person_may_hold_what_moves() -> None:
+def in_the_way() -> Rehearsal:
+    """Two small jobs, each on half of a node, and one that needs a whole node and has waited for long enough."""
     it = Rehearsal(Policy(defrag=RULES))
     it.nodes(a_node("n0", 4), a_node("n1", 4))
     it.tell(*(submitted(a_job(f"j{i}", a_request(2), cls=PriorityClass.LOW, checkpoints=True)) for i in range(4)))
@@ -130,6 +131,11 @@ def test_a_person_may_hold_what_moves() -> None:
     it.decide()
     it.tell(after=MINUTE)
     checkpoint(it)
+    return it
+
+
+def test_a_person_may_hold_what_moves() -> None:
+    it = in_the_way()
     [moving] = [action.attempt.job for action in effects(it.decide()) if isinstance(action, Stop)]
     it.restart()
     it.tell(JobHeld(moving, "ada"))
@@ -142,17 +148,7 @@ def test_a_person_may_hold_what_moves() -> None:
 
 
 def test_a_node_lost_on_the_way_ends_the_move() -> None:
-    it = Rehearsal(Policy(defrag=RULES))
-    it.nodes(a_node("n0", 4), a_node("n1", 4))
-    it.tell(*(submitted(a_job(f"j{i}", a_request(2), cls=PriorityClass.LOW, checkpoints=True)) for i in range(4)))
-    it.decide()
-    it.start()
-    it.end("j1")
-    it.end("j2")
-    it.tell(submitted(a_job("large", a_request(4))), after=10 * MINUTE)
-    it.decide()
-    it.tell(after=MINUTE)
-    checkpoint(it)
+    it = in_the_way()
     actions = effects(it.decide())
     [moving] = [action.attempt.job for action in actions if isinstance(action, Stop)]
     target = next(action.placement[0].node for action in actions if isinstance(action, Hold) and action.job == moving)

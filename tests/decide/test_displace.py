@@ -33,19 +33,9 @@ def one(it: Rehearsal, name: str, gpus: int, **more: Any) -> None:
     it.tell(submitted(a_job(name, a_request(gpus), checkpoints=True, **more)), after=1)
 
 
-def carry_out(it: Rehearsal) -> list[Stop]:
-    """Decide, let every stop end at once and every start begin, until all of it is done; returns the stops."""
-    stops: list[Stop] = []
-    for _ in range(20):
-        plan = effects(it.decide())
-        if not plan:
-            return stops
-        new = [action for action in plan if isinstance(action, Stop)]
-        for stop in new:
-            it.end(stop.attempt.job, Cause.FAILED, exit_code=75)
-        stops += new
-        it.start()
-    raise AssertionError("turns without an end")
+def stops_of(it: Rehearsal) -> list[Stop]:
+    """Carry everything out; who was stopped."""
+    return [action for action in it.carry_out() if isinstance(action, Stop)]
 
 
 @given(
@@ -64,11 +54,10 @@ def test_a_victim_stops_nobody_when_it_is_back_in_line(name: Any, margin: float,
         stops = [action for action in effects(it.decide()) if isinstance(action, Stop)]
         assert all(isinstance(stop.reason, Outranked) for stop in stops)
         it.prove()
-        for stop in stops:
-            it.end(stop.attempt.job, Cause.FAILED, exit_code=75)
+        it.stop()
         it.start()
         victims = {stop.attempt.job for stop in stops}
-        assert not [stop for stop in carry_out(it) if stop.reason.by in victims]  # type: ignore[union-attr]
+        assert not [stop for stop in stops_of(it) if stop.reason.by in victims]  # type: ignore[union-attr]
 
 
 @st.composite
@@ -106,13 +95,13 @@ def test_the_one_that_ranks_last_yields_first() -> None:
     it = taking_turns("las")
     it.nodes(a_node("n1", 4))
     one(it, "old", 2)
-    carry_out(it)
+    it.carry_out()
     it.tell(after=5 * HOUR)
     one(it, "middle", 2)
-    carry_out(it)
+    it.carry_out()
     it.tell(after=HOUR)
     one(it, "new", 2)
-    assert [stop.attempt.job for stop in carry_out(it)] == ["old"]
+    assert [stop.attempt.job for stop in stops_of(it)] == ["old"]
 
 
 def test_a_victim_passes_those_who_rank_behind_it_once_it_has_rested() -> None:
@@ -120,20 +109,20 @@ def test_a_victim_passes_those_who_rank_behind_it_once_it_has_rested() -> None:
     it = taking_turns("las", 1.5)
     it.nodes(a_node("n1", 4), a_node("n2", 2))
     one(it, "last", 2)
-    carry_out(it)
+    it.carry_out()
     it.tell(after=HOUR)
     one(it, "victim", 2)
-    carry_out(it)
+    it.carry_out()
     it.tell(after=20 * MINUTE)
     for name in ("wide", "other"):
         one(it, name, 3)
-    assert [stop.attempt.job for stop in carry_out(it)] == ["victim"]
+    assert [stop.attempt.job for stop in stops_of(it)] == ["victim"]
     ended = it.state.now
     it.tell(after=9 * MINUTE)
     assert effects(it.decide()) == []
     assert it.state.queues.review_at[0] <= ended + 10 * MINUTE
     it.tell(after=int(ended) + 10 * MINUTE - it.state.now)
-    reasons = {stop.attempt.job: stop.reason for stop in carry_out(it)}
+    reasons = {stop.attempt.job: stop.reason for stop in stops_of(it)}
     assert reasons["last"].by == "victim"  # type: ignore[union-attr]
 
 
@@ -149,7 +138,7 @@ def test_nobody_yields_in_the_second_it_was_placed_even_without_a_least_run() ->
     assert reviews == [it.state.jobs.placed_at[it.state.jobs.row_of[JobId("long")]] + SECOND]
     it.start()
     it.tell(after=SECOND)
-    assert [stop.attempt.job for stop in carry_out(it)] == ["long"]
+    assert [stop.attempt.job for stop in stops_of(it)] == ["long"]
 
 
 def test_a_gang_takes_its_turn_as_a_whole() -> None:
@@ -157,10 +146,10 @@ def test_a_gang_takes_its_turn_as_a_whole() -> None:
     it.nodes(a_node("n1", 2), a_node("n2", 2))
     for name in ("a", "b"):
         one(it, name, 2)
-    carry_out(it)
+    it.carry_out()
     it.tell(after=HOUR)
     it.tell(submitted(a_job("gang", Role(count=2, request=a_request(2)), checkpoints=True)))
-    assert {stop.attempt.job for stop in carry_out(it)} == {"a", "b"}
+    assert {stop.attempt.job for stop in stops_of(it)} == {"a", "b"}
     assert it.phase("gang") is JobPhase.RUNNING
 
 
@@ -170,11 +159,11 @@ def test_a_shape_that_finds_no_place_does_not_hold_up_the_others() -> None:
     it.nodes(a_node("n1", 2), a_node("n2", 2))
     one(it, "a", 2)
     one(it, "b", 2)
-    carry_out(it)
+    it.carry_out()
     it.tell(after=HOUR)
     one(it, "wide", 3)
     one(it, "small", 1)
-    stops = carry_out(it)
+    stops = stops_of(it)
     assert len(stops) == 1
     assert it.phase("small") is JobPhase.RUNNING
 
@@ -184,10 +173,10 @@ def test_a_limit_of_the_queue_holds_and_its_own_jobs_make_room_below_it() -> Non
     it.nodes(a_node("n1", 8))
     it.queues(a_queue("q", gpus=2))
     one(it, "old", 2, queue="q")
-    carry_out(it)
+    it.carry_out()
     it.tell(after=HOUR)
     one(it, "new", 2, queue="q")
-    assert [stop.attempt.job for stop in carry_out(it)] == ["old"]
+    assert [stop.attempt.job for stop in stops_of(it)] == ["old"]
     it.prove()
 
 
@@ -195,7 +184,7 @@ def test_a_queue_is_not_looked_at_before_somebody_can_be_passed() -> None:
     it = taking_turns("las")
     it.nodes(a_node("n1", 2))
     one(it, "first", 2)
-    carry_out(it)
+    it.carry_out()
     began = it.state.now
     one(it, "second", 2)
     reviews = [action for action in it.decide().actions if isinstance(action, Review)]
@@ -209,7 +198,7 @@ def test_a_cancelled_job_that_would_have_taken_its_turn_stops_nobody() -> None:
     it = taking_turns("las")
     it.nodes(a_node("n1", 2))
     one(it, "first", 2)
-    carry_out(it)
+    it.carry_out()
     one(it, "second", 2)
     it.decide()
     it.tell(CancelAsked(JobId("second")))
@@ -221,7 +210,7 @@ def test_a_job_whose_deadline_presses_goes_first() -> None:
     it = taking_turns("las")
     it.nodes(a_node("n1", 2))
     one(it, "first", 2)
-    carry_out(it)
+    it.carry_out()
     it.tell(after=20 * MINUTE)
     one(it, "calm", 2)
     it.tell(submitted(a_job("pressed", a_request(2), checkpoints=True, deadline=Instant(it.state.now + 5 * HOUR))))

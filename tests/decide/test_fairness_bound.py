@@ -29,7 +29,6 @@ from hypothesis import strategies as st
 from fairway.model.facts import QueueSet, QuotaLent
 from fairway.model.ids import AttemptId, LoanId, QueueId
 from fairway.model.loan import Lent, Loan
-from fairway.model.phases import Cause, JobPhase
 from fairway.model.plan import Start
 from fairway.model.policy import Fairness, Policy
 from fairway.model.queue import Queue
@@ -113,16 +112,15 @@ class World:
 
     def _decide(self) -> None:
         """Decide; who is told to stop stops at once, and goes on later for as long as it would have."""
-        stopping = True
-        while stopping:
+        while True:
             for action in self.it.decide().actions:
                 if isinstance(action, Start):
                     length = int(self.rng.integers(1, LONGEST + 1)) if self.rng.random() < 0.7 else LONGEST
                     heapq.heappush(self.ends, (self.it.state.now + length, action.attempt))
-            stopping = [job for job in self.it.state.unmet if self.it.phase(job) is JobPhase.STOPPING]
-            for job in stopping:
-                self.it.end(job, Cause.FAILED, exit_code=75)
+            stopped = self.it.stop()
             self.it.start()
+            if not stopped:
+                return
 
 
 def other_leaves(top: str) -> Callable[[str], bool]:

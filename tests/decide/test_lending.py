@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 from fairway.model.facts import QueueSet
 from fairway.model.ids import QueueId
 from fairway.model.job import PriorityClass, Role
-from fairway.model.phases import Cause, JobPhase
+from fairway.model.phases import JobPhase
 from fairway.model.queue import Queue
 from fairway.model.reasons import KeptBack, NoRoom
 from fairway.model.resources import Amount
 from fairway.state.lending import Lending
 from fairway.state.snapshot import snapshot
-from fairway.testing.builders import Rehearsal, a_job, a_node, a_request, effects, submitted
+from fairway.testing.builders import Rehearsal, a_job, a_node, a_request, submitted
 
 TREE = ("a", "a/x", "a/y", "b", "c")
 LEAVES = ("a/x", "a/y", "b", "c", "guest")
@@ -61,20 +61,6 @@ def promised(some: Quotas) -> int:
     return max(keeps(some, "a"), keeps(some, "a/x") + keeps(some, "a/y")) + keeps(some, "b") + keeps(some, "c")
 
 
-def settle(it: Rehearsal) -> None:
-    """Decide, and let who is told to stop stop, until nothing more happens."""
-    for _ in range(20 + 4 * len(it.state.jobs)):
-        plan = it.decide()
-        it.prove()
-        it.start()
-        stopping = [job for job in it.state.unmet if it.phase(job) is JobPhase.STOPPING]
-        for job in stopping:
-            it.end(job, Cause.FAILED, exit_code=75)
-        if not effects(plan) and not stopping:
-            return
-    raise AssertionError("decisions without an end")
-
-
 @given(quotas, st.integers(0, 1 << 30), st.sampled_from(LEAVES[:-1]))
 def test_what_is_kept_is_empty_when_its_owner_comes(some: Quotas, seed: int, owner: str) -> None:
     if promised(some) > GPUS:
@@ -91,7 +77,7 @@ def test_what_is_kept_is_empty_when_its_owner_comes(some: Quotas, seed: int, own
             it.tell(submitted(a_job(f"j{index}", role, queue=leaf, cls=rng.choice(classes))), after=1000)
         else:
             it.end(rng.choice(live))
-        settle(it)
+        it.carry_out()
         assert plain_claims(it, some) <= GPUS, "somebody has taken what is kept"
     for index in range(keeps(some, owner)):
         it.tell(submitted(a_job(f"own{index}", a_request(1), queue=owner, cls=PriorityClass.LOW)))
@@ -151,9 +137,9 @@ def test_whoever_is_kept_out_is_tried_again_whatever_becomes_free() -> None:
     # 16 GPUs, 4 kept: 3 single ones leave 9, and the gang of 10 finds room but may not have it.
     for index in range(3):
         it.tell(submitted(a_job(f"j{index}", a_request(1), queue="guest")))
-    settle(it)
+    it.carry_out()
     it.tell(submitted(a_job("gang", Role(count=10, request=a_request(1)), queue="guest")))
-    settle(it)
+    it.carry_out()
     assert isinstance(it.why("gang"), KeptBack)
     it.end("j0")
     it.decide()
@@ -163,7 +149,7 @@ def test_whoever_is_kept_out_is_tried_again_whatever_becomes_free() -> None:
 def test_a_limit_that_is_lifted_lets_them_in() -> None:
     it = stage([(0, 0), (0, 0), (0, 0), (12, 0), (0, 0)])
     it.tell(submitted(a_job("j", a_request(2), queue="guest")))
-    settle(it)
+    it.carry_out()
     assert isinstance(it.why("j"), KeptBack)
     it.queues(Queue(QueueId("b"), quota=Amount(gpu_milli=12_000), lend=Amount(gpu_milli=2000)))
     it.decide()
@@ -174,7 +160,7 @@ def test_who_finds_no_room_at_all_waits_for_room_and_may_have_it_reserved() -> N
     it = stage([(0, 0), (0, 0), (0, 0), (1, 0), (0, 0)])
     for index in range(10):
         it.tell(submitted(a_job(f"j{index}", a_request(1), queue="guest")))
-    settle(it)
+    it.carry_out()
     it.tell(submitted(a_job("large", a_request(8), queue="guest")))
-    settle(it)
+    it.carry_out()
     assert isinstance(it.why("large"), NoRoom)

@@ -18,7 +18,7 @@ from fairway.model.reasons import Grown, Shrunk
 from fairway.model.time import HOUR, MINUTE, Duration
 from fairway.state.snapshot import snapshot
 from fairway.testing.builders import Rehearsal, a_job, a_node, a_request, minutes, submitted
-from tests.decide.test_resize import carry_out, elastic
+from tests.decide.test_resize import elastic
 
 SETTLE, EVERY = Elastic().settle // MINUTE, Elastic().every // MINUTE
 JOBS = ("a", "b")
@@ -46,7 +46,7 @@ def test_a_quiet_cluster_is_looked_at_seldom_and_only_while_somebody_could_grow(
     it = Rehearsal(Policy(elastic=Elastic(every=Duration(every * MINUTE))))
     it.nodes(a_node("n1", room))
     it.tell(submitted(elastic("a", 1, room + more, estimate=minutes(6000))))
-    carry_out(it)
+    it.carry_out()
     looks = looks_of(it, 10)
     assert looks <= (10 * 60 // every + 2 if more else 1)
     assert looks >= (10 * 60 // max(every, SETTLE) - 1 if more else 0)
@@ -56,7 +56,7 @@ def test_without_a_job_that_could_change_nothing_is_ever_due() -> None:
     it = Rehearsal()
     it.nodes(a_node("n1", 8))
     it.tell(submitted(a_job("a", a_request(2), checkpoints=True)), submitted(elastic("b", 2, 2)))
-    carry_out(it)
+    it.carry_out()
     it.end("a")
     assert not it.state.look_due
     assert it.state.next_timer() is None
@@ -67,9 +67,9 @@ def test_who_may_not_grow_is_not_looked_at() -> None:
     it = Rehearsal(Policy(elastic=Elastic(grow=False)))
     it.nodes(a_node("n1", 2))
     it.tell(submitted(elastic("a", 1, 8, estimate=minutes(6000))))
-    carry_out(it)
+    it.carry_out()
     it.nodes(a_node("n1", 8))
-    assert not carry_out(it)
+    assert not it.carry_out()
     assert it.state.next_timer() is None
 
 
@@ -78,7 +78,7 @@ def test_what_a_full_job_measures_is_looked_at_in_due_time() -> None:
     it = Rehearsal()
     it.nodes(a_node("n1", 4))
     it.tell(submitted(elastic("a", 1, 4, estimate=minutes(6000))))
-    carry_out(it)
+    it.carry_out()
     assert it.state.next_timer() is None
     it.tell(Measured(it.attempt("a"), batch=64, throughput=100.0), after=MINUTE)
     assert it.state.next_timer() == it.state.now + EVERY * MINUTE
@@ -114,10 +114,10 @@ def play(seed: int, noise: float, hours: int) -> list[tuple[int, str, int, int]]
     rng, it = random.Random(seed), Rehearsal()
     it.nodes(a_node("n1", 4), a_node("n2", 4))
     it.tell(submitted(a_job("first", a_request(3))), submitted(a_job("second", a_request(3))))
-    carry_out(it)
+    it.carry_out()
     limits = Elasticity(batch=BatchLimits(64, 2048, 4, 256))
     it.tell(*(submitted(elastic(name, 1, 8, estimate=minutes(6000), elastic=limits)) for name in JOBS))
-    carry_out(it)
+    it.carry_out()
     programs = {name: Program(rng, noise) for name in JOBS}
     found: list[tuple[int, str, int, int]] = []
     for minute in range(0, hours * 60, 2):
@@ -125,7 +125,7 @@ def play(seed: int, noise: float, hours: int) -> list[tuple[int, str, int, int]]
             it.end("first" if minute == 30 else "second")
         for name, program in programs.items():
             program.report(it, name)
-        for action in carry_out(it):
+        for action in it.carry_out():
             if isinstance(action, Stop):
                 assert isinstance(action.reason, Grown | Shrunk)
                 found.append((minute, action.attempt.job, action.reason.before, action.reason.after))

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from fairway.model.facts import QueueSet
 from fairway.model.ids import QueueId
 from fairway.model.job import PriorityClass, Role
-from fairway.model.phases import Cause, JobPhase
+from fairway.model.phases import JobPhase
 from fairway.model.plan import Stop
 from fairway.model.queue import Queue
 from fairway.model.reasons import PreemptedBy, ReclaimedBy
@@ -52,8 +52,7 @@ def settle(it: Rehearsal) -> list[ReclaimedBy]:
             if not by_class and not any(jobs_of_class(it, name, PriorityClass.CRITICAL) for name in NAMES):
                 assert used(it, name) >= min(held, quota), f"{name} has lost what it is guaranteed"
         it.start()
-        for job in [job for job in it.state.unmet if it.phase(job) is JobPhase.STOPPING]:
-            it.end(job, Cause.FAILED, exit_code=75)
+        it.stop()
     raise AssertionError("decisions without an end")
 
 

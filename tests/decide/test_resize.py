@@ -11,7 +11,7 @@ from fairway.model.ids import ExecutorId, JobId, NodeId, QueueId
 from fairway.model.job import Job, Priority, PriorityClass, Role
 from fairway.model.node import Node
 from fairway.model.phases import Cause, JobPhase
-from fairway.model.plan import Action, Hold, Start, Stop
+from fairway.model.plan import Hold, Start, Stop
 from fairway.model.policy import Elastic, Policy
 from fairway.model.queue import Queue
 from fairway.model.reasons import Grown, Shrunk
@@ -27,22 +27,6 @@ CLASSES = st.sampled_from([PriorityClass.CRITICAL, PriorityClass.MEDIUM, Priorit
 def elastic(name: str, least: int, most: int, gpus: int = 1, **more: Any) -> Job:
     role = Role(count=most, min_count=least, request=a_request(gpus, cpu=1))
     return a_job(name, role, checkpoints=True, **more)
-
-
-def carry_out(it: Rehearsal) -> list[Action]:
-    """Decide, let every stop end at once and every start begin, until all of it is done; returns what was done."""
-    done: list[Action] = []
-    for _ in range(20):
-        plan = effects(it.decide())
-        if not plan:
-            return done
-        done += plan
-        it.prove()
-        for action in plan:
-            if isinstance(action, Stop):
-                it.end(action.attempt.job, Cause.FAILED, exit_code=75)
-        it.start()
-    raise AssertionError("resizes without an end")
 
 
 @st.composite
@@ -69,7 +53,7 @@ def test_sizes_stay_within_bounds_and_what_is_there_whatever_comes(jobs: list[tu
     known = {job.id: job for job, _ in jobs}
     for job, wait in jobs:
         it.tell(submitted(job))
-        for action in carry_out(it):
+        for action in it.carry_out():
             if isinstance(action, Start | Hold):
                 role = known[action.attempt.job if isinstance(action, Start) else action.job].roles[0]
                 assert role.least <= len(action.placement) <= role.count
@@ -84,7 +68,7 @@ def test_nobody_is_preempted_where_shrinking_makes_room(a: int, b: int, gpus: in
     it = Rehearsal()
     it.nodes(a_node("n1", 8))
     it.tell(submitted(elastic("a", a, 4)), submitted(elastic("b", b, 4, priority=Priority(PriorityClass.LOW))))
-    carry_out(it)
+    it.carry_out()
     it.tell(submitted(a_job("c", a_request(gpus, cpu=1), priority=Priority(cls))), after=HOUR)
     stops = [action for action in effects(it.decide()) if isinstance(action, Stop)]
     spare = (4 - b if cls <= PriorityClass.LOW else 0) + (4 - a if cls <= PriorityClass.MEDIUM else 0)
@@ -102,13 +86,13 @@ def test_idle_room_is_used_when_nobody_waits(taken: int, most: int) -> None:
     it = Rehearsal()
     it.nodes(a_node("n1", 8))
     it.tell(submitted(a_job("first", a_request(taken, cpu=1))))
-    carry_out(it)
+    it.carry_out()
     it.tell(submitted(elastic("a", 1, most, estimate=minutes(6000))))
-    carry_out(it)
+    it.carry_out()
     assert len(it.state.jobs.placement[it.state.jobs.row_of[JobId("a")]]) == min(most, 8 - taken)
     it.tell(after=HOUR)
     it.end("first", Cause.SUCCEEDED)
-    carry_out(it)
+    it.carry_out()
     assert len(it.state.jobs.placement[it.state.jobs.row_of[JobId("a")]]) == most
 
 
@@ -117,21 +101,21 @@ def test_each_half_can_be_switched_off(off: Elastic) -> None:
     it = Rehearsal(Policy(elastic=off))
     it.nodes(a_node("n1", 8))
     it.tell(submitted(a_job("first", a_request(4, cpu=1))), submitted(elastic("a", 1, 8, estimate=minutes(6000))))
-    carry_out(it)
+    it.carry_out()
     it.tell(after=HOUR)
     it.end("first", Cause.SUCCEEDED)
-    assert any(isinstance(action, Stop) for action in carry_out(it)) == off.grow
+    assert any(isinstance(action, Stop) for action in it.carry_out()) == off.grow
     it.tell(submitted(a_job("c", a_request(6, cpu=1))), after=HOUR)
-    assert any(isinstance(action, Stop) for action in carry_out(it)) == off.shrink
+    assert any(isinstance(action, Stop) for action in it.carry_out()) == off.shrink
 
 
 def test_another_shrinks_where_a_deadline_needs_its_workers() -> None:
     it = Rehearsal()
     it.nodes(a_node("n1", 8))
     it.tell(submitted(elastic("free", 1, 6, estimate=minutes(6000))))
-    carry_out(it)
+    it.carry_out()
     it.tell(submitted(elastic("bound", 1, 4, estimate=minutes(120), deadline=Instant(it.state.now + 3 * HOUR))))
-    carry_out(it)
+    it.carry_out()
     sizes = {name: len(it.state.jobs.placement[it.state.jobs.row_of[JobId(name)]]) for name in ("free", "bound")}
     assert sizes == {"free": 5, "bound": 3}
     assert it.state.jobs.preemptions[it.state.jobs.row_of[JobId("free")]] == 0
@@ -141,12 +125,12 @@ def test_a_failure_while_it_is_resized_costs_the_job_its_hold() -> None:
     it = Rehearsal()
     it.nodes(a_node("n1", 8))
     it.tell(submitted(elastic("a", 2, 8)))
-    carry_out(it)
+    it.carry_out()
     it.tell(submitted(a_job("c", a_request(2, cpu=1))), after=HOUR)
     it.decide()
     it.end("a", Cause.FAILED, exit_code=1)
     assert it.phase("a") is JobPhase.FAILED
-    carry_out(it)
+    it.carry_out()
     assert it.phase("c") is JobPhase.RUNNING
 
 
@@ -155,12 +139,12 @@ def test_steps_tell_how_speed_grows_with_workers(few: int, more: int, power: flo
     it = Rehearsal()
     it.nodes(a_node("n1", few))
     it.tell(submitted(elastic("a", few, few + more, estimate=minutes(60_000))))
-    carry_out(it)
+    it.carry_out()
     report_steps(it, "a", 1e6 * few**power)
     row = it.state.measured.row_of[JobId("a")]
     assert it.state.measured.scaling[row] == 0
     it.nodes(a_node("n1", few + more))
-    assert [action.reason.after for action in carry_out(it) if isinstance(action, Stop)] == [few + more]  # type: ignore[union-attr]
+    assert [action.reason.after for action in it.carry_out() if isinstance(action, Stop)] == [few + more]  # type: ignore[union-attr]
     report_steps(it, "a", 1e6 * (few + more) ** power)
     it.end("a", Cause.NODE_LOST)
     assert it.state.measured.scaling[row] == pytest.approx(power, abs=1e-3)
@@ -171,16 +155,16 @@ def test_a_job_that_more_workers_do_not_help_stays_small() -> None:
     it = Rehearsal()
     it.nodes(a_node("n1", 2))
     it.tell(submitted(elastic("a", 2, 8, estimate=minutes(6_000))))
-    carry_out(it)
+    it.carry_out()
     report_steps(it, "a", 1e6, 5e6)
     it.nodes(a_node("n1", 4))
-    carry_out(it)
+    it.carry_out()
     report_steps(it, "a", 1.001e6, 5e6)
     it.end("a", Cause.NODE_LOST)
-    carry_out(it)
+    it.carry_out()
     report_steps(it, "a", 1.001e6, 5e6)
     it.nodes(a_node("n1", 8))
-    assert carry_out(it) == []
+    assert it.carry_out() == []
 
 
 def report_steps(it: Rehearsal, job: str, per_hour: float, total: float = 1e12) -> None:

@@ -17,7 +17,6 @@ from fairway.model.reasons import Migrated
 from fairway.model.time import HOUR, MINUTE
 from fairway.state.snapshot import Trial, snapshot
 from fairway.testing.builders import Rehearsal, a_job, a_node, a_request, effects, minutes, submitted
-from tests.decide.test_resize import carry_out
 
 KINDS = ("K80", "P100", "V100")
 POLICIES = st.sampled_from(["max_min", "makespan"])
@@ -98,7 +97,7 @@ def test_whoever_moves_gains_the_fleet_more_than_it_costs_and_nobody_loses_a_dev
     movers = [row for change in found for row in change.rows]
     assert len(movers) == len(set(movers))
     before = {name: it.phase(name) for name in (f"j{index}" for index in range(len(fleet[1])))}
-    carry_out(it)
+    it.carry_out()
     for name, phase in before.items():
         assert phase is not JobPhase.RUNNING or it.phase(name) is JobPhase.RUNNING, "who ran goes on running"
 
@@ -114,7 +113,7 @@ def test_a_quiet_fleet_settles(
     for hour in range(8):
         for _ in range(3):
             moved += [hour] * sum(
-                isinstance(action, Stop) and isinstance(action.reason, Migrated) for action in carry_out(it)
+                isinstance(action, Stop) and isinstance(action.reason, Migrated) for action in it.carry_out()
             )
             it.tell(after=20 * MINUTE)
     assert len(moved) <= (4 * len(fleet[1]) if types == "max_min" else len(fleet[1]))
@@ -163,12 +162,12 @@ def test_no_more_move_than_an_hour_allows() -> None:
     it.start()
     it.tell(after=HOUR)
     it.nodes(a_node("fast", 4, "V100"))
-    carry_out(it)
+    it.carry_out()
     it.tell(after=10 * MINUTE)
-    carry_out(it)
+    it.carry_out()
     assert sum(it.where(f"j{index}") == ("fast",) for index in range(4)) == 2
     it.tell(after=2 * HOUR)
-    carry_out(it)
+    it.carry_out()
     assert all(it.where(f"j{index}") == ("fast",) for index in range(4))
 
 
@@ -206,7 +205,7 @@ def test_one_that_ends_instead_of_yielding_leaves_the_other_its_room() -> None:
     assert all(stop.cause is Cause.MOVED for stop in stops)
     it.end("j0", Cause.SUCCEEDED)
     it.end("j1", Cause.FAILED, exit_code=75)
-    carry_out(it)
+    it.carry_out()
     assert it.where("j1") == ("V100",)
     it.prove()
 

@@ -62,12 +62,18 @@ def test_half_of_it_is_forgotten_in_a_half_life() -> None:
     assert queues.average_at(now + shorter)[0, 2] == 125
 
 
-def test_a_checkpoint_keeps_it() -> None:
+def after_hours() -> Rehearsal:
+    """A queue below another has used GPUs for some hours."""
     it = Rehearsal()
     it.nodes(a_node("n", 8))
     it.tell(submitted(a_job("j", a_request(4), queue="a/b")))
     it.decide()
     it.tell(after=7 * HOUR)
+    return it
+
+
+def test_a_checkpoint_keeps_it() -> None:
+    it = after_hours()
     before = it.state.queues.average_at(it.state.now)
     it.restart()
     np.testing.assert_array_equal(it.state.queues.average_at(it.state.now), before)
@@ -76,10 +82,6 @@ def test_a_checkpoint_keeps_it() -> None:
 
 
 def test_a_queue_that_used_less_than_those_below_it_is_noticed() -> None:
-    it = Rehearsal()
-    it.nodes(a_node("n", 8))
-    it.tell(submitted(a_job("j", a_request(4), queue="a/b")))
-    it.decide()
-    it.tell(after=7 * HOUR)
+    it = after_hours()
     it.state.queues.average[it.state.queues.row_of[QueueId("a/b")], 2] += 1
     assert any("those below it" in sentence for sentence in check(it.state))

@@ -81,13 +81,19 @@ def test_a_success_of_an_attempt_that_never_was_is_no_success() -> None:
     assert it.phase("j") is JobPhase.QUEUED
 
 
-def test_a_replica_whose_exit_is_heard_twice_is_still_wanted() -> None:
+def a_replica() -> tuple[Rehearsal, JobId]:
+    """The only replica of a service, running."""
     it = Rehearsal()
     it.nodes(a_node("n1", 8))
     it.tell(ServiceSet(Service(ServiceId("web"), QueueId(""), 1, request=Request(gpus=1))))
     it.decide()
     (job,) = it.state.replicas[ServiceId("web")]
     it.start(job)
+    return it, job
+
+
+def test_a_replica_whose_exit_is_heard_twice_is_still_wanted() -> None:
+    it, job = a_replica()
     end = AttemptEnded(it.attempt(job), EXECUTOR, 5, it.state.now, SUCCESS)
     it.tell(end)
     it.tell(end)
@@ -199,12 +205,7 @@ def test_a_yield_whose_word_was_lost_with_its_node_is_no_success_either() -> Non
 
 
 def test_a_late_success_of_a_replica_is_no_reason_to_want_it_less() -> None:
-    it = Rehearsal()
-    it.nodes(a_node("n1", 8))
-    it.tell(ServiceSet(Service(ServiceId("web"), QueueId(""), 1, request=Request(gpus=1))))
-    it.decide()
-    (job,) = it.state.replicas[ServiceId("web")]
-    it.start(job)
+    it, job = a_replica()
     attempt = it.attempt(job)
     it.tell(NodeGone(NodeId("n1")))
     it.tell(AttemptEnded(attempt, EXECUTOR, 9, it.state.now, SUCCESS))

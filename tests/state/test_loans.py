@@ -10,12 +10,11 @@ from hypothesis import strategies as st
 from fairway.model.facts import LoanEnded, QueueSet, QuotaLent
 from fairway.model.ids import LoanId, QueueId
 from fairway.model.loan import Lent, Loan
-from fairway.model.phases import Cause, JobPhase
 from fairway.model.queue import Queue
 from fairway.model.resources import Amount
 from fairway.model.time import Instant
 from fairway.state.loans import KEEP_OVER, net, refusal
-from fairway.testing.builders import Rehearsal, a_job, a_node, a_request, effects, same, submitted
+from fairway.testing.builders import Rehearsal, a_job, a_node, a_request, same, submitted
 from tests.state.weather import Storm
 
 QUOTAS = {"a": 4, "b": 2, "c": 0, "org": 6, "org/x": 3, "org/y": 2, "org/z": 0}
@@ -135,30 +134,17 @@ def test_the_lender_has_it_back_when_the_time_is_over() -> None:
     for index in range(6):
         it.tell(submitted(a_job(f"b{index}", a_request(1), queue="b")))
     it.tell(after=10)
-    _settle(it)
+    it.carry_out()
     assert (used(it, "b"), quota(it, "b"), quota(it, "a")) == (6, 5, 1)
     for index in range(4):
         it.tell(submitted(a_job(f"a{index}", a_request(1), queue="a")))
-    _settle(it)
+    it.carry_out()
     assert (used(it, "a"), used(it, "b")) == (1, 5), "what is lent is the borrower's"
     assert it.state.next_timer() == 100
     it.tell(after=90)
     assert quota(it, "a") == 4
-    _settle(it)
+    it.carry_out()
     assert (used(it, "a"), used(it, "b")) == (4, 2)
-
-
-def _settle(it: Rehearsal) -> None:
-    for _ in range(40):
-        plan = it.decide()
-        it.prove()
-        it.start()
-        stopping = [job for job in it.state.unmet if it.phase(job) is JobPhase.STOPPING]
-        for job in stopping:
-            it.end(job, Cause.FAILED, exit_code=75)
-        if not effects(plan) and not stopping:
-            return
-    raise AssertionError("decisions without an end")
 
 
 def test_a_restored_state_begins_and_ends_what_was_agreed_on() -> None:

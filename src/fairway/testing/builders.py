@@ -40,6 +40,7 @@ from fairway.state.apply import apply
 from fairway.state.check import check, oversubscribed
 from fairway.state.cluster import ClusterState
 from fairway.state.codec import digest, dump, load
+from fairway.state.lifecycle import YIELD_EXIT
 from fairway.state.snapshot import snapshot
 from fairway.state.tables import SUMS
 
@@ -152,6 +153,27 @@ class Rehearsal:
             if not effects(self.decide()):
                 return
         raise AssertionError("decisions without an end")
+
+    def carry_out(self) -> list[Action]:
+        """Decide, let every stop end at once and every start begin, until nothing more happens; returns what was done.
+        Raises AssertionError when that does not come to an end, or a promise is broken on the way."""
+        done: list[Action] = []
+        for _ in range(20 + 4 * len(self.state.jobs)):
+            actions = effects(self.decide())
+            self.prove()
+            stopped = self.stop()
+            self.start()
+            if not actions and not stopped:
+                return done
+            done += actions
+        raise AssertionError("decisions without an end")
+
+    def stop(self) -> list[JobId]:
+        """The executor says that whatever was told to stop has yielded; which jobs that were."""
+        stopping = [job for job in self.state.unmet if self.phase(job) is JobPhase.STOPPING]
+        for job in stopping:
+            self.end(job, Cause.FAILED, exit_code=YIELD_EXIT)
+        return stopping
 
     def start(self, *jobs: str) -> None:
         """The executor confirms the start of these jobs' attempts; of all that wait for it when none is named."""

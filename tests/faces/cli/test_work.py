@@ -56,20 +56,13 @@ def test_run_follows_a_job_over_its_retries(plane: RunningPlane) -> None:
     assert "-- attempt 2 --" in outcome.err
 
 
+def running_for_long(plane: RunningPlane, name: str) -> list[str]:
+    """``fairway run`` of a job of this name, as a process of its own has to be called."""
+    return [sys.executable, "-m", "fairway", "run", "--data-dir", str(plane.home), "--name", name, "--", "sleep", "99"]
+
+
 def test_an_interrupt_without_anybody_to_ask_cancels_the_job(plane: RunningPlane) -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "fairway",
-        "run",
-        "--data-dir",
-        str(plane.home),
-        "--name",
-        "stopme",
-        "--",
-        "sleep",
-        "99",
-    ]
+    command = running_for_long(plane, "stopme")
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, cwd=plane.work, text=True)
     assert process.stderr is not None
     job = next(line for line in process.stderr if " running on " in line).split()[0]
@@ -80,19 +73,7 @@ def test_an_interrupt_without_anybody_to_ask_cancels_the_job(plane: RunningPlane
 
 
 def test_on_a_terminal_the_first_interrupt_only_asks(plane: RunningPlane) -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "fairway",
-        "run",
-        "--data-dir",
-        str(plane.home),
-        "--name",
-        "asked",
-        "--",
-        "sleep",
-        "99",
-    ]
+    command = running_for_long(plane, "asked")
     ours, theirs = pty.openpty()
     process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, cwd=plane.work)
     os.close(theirs)
