@@ -18,7 +18,6 @@ Letters in shapes: J jobs, L sizes, K buckets of time. Time is in milliseconds, 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from types import ModuleType
 from typing import NamedTuple
 
@@ -29,7 +28,10 @@ from fairway.model.errors import InvalidField
 from fairway.state.columns import Bools, Floats, Ints
 
 MANY = 48
-"""Jobs from which on it pays to load the compiled loops."""
+"""Jobs from which on the compiled loops are faster, once they are loaded."""
+WORTH_LOADING = 16_384
+"""Jobs sized by the plain loops in all, from which on it is faster to have loaded the compiled ones: no single decision
+is to wait for a compiler where ``decide.warm`` has been asked for them, or only few jobs are sized."""
 BUCKETS_AN_OCTAVE = 8
 """How finely the future is divided: so many buckets until the time from now has doubled."""
 
@@ -108,16 +110,35 @@ def laxity(w: Workers, step: Ints) -> Floats:
     return w.left - w.need / speed - np.where(size == w.held, 0.0, w.restart)
 
 
-@lru_cache(maxsize=1)
-def _compiled() -> ModuleType:
-    from fairway.decide import kernels_elastic
+class Loops:
+    """Which loops are used. They are the same functions, compiled or not, so nothing that is decided depends on it."""
 
-    return kernels_elastic
+    def __init__(self) -> None:
+        self.compiled: ModuleType | None = None
+        self.asked = False
+        self.plainly = 0
+
+    def of(self, jobs: int) -> ModuleType:
+        """The loops for so many jobs."""
+        if jobs < MANY:
+            return self.compiled or sizing
+        self.plainly += 0 if self.compiled else jobs
+        if self.plainly >= WORTH_LOADING and not self.asked:
+            self.load()
+        return self.compiled or sizing
+
+    def load(self) -> None:
+        """Load the compiled loops; whoever decides meanwhile uses the plain ones."""
+        self.asked = True
+        from fairway.decide import kernels_elastic
+
+        many, some = np.ones(1, np.int64), np.ones(1)
+        w = Workers(many.reshape(1, 1), some.reshape(1, 1), many, some, some, many, some, np.zeros(1, np.bool_))
+        _allocate(kernels_elastic, w, 1, 1.0, 0.0, 1.0)
+        self.compiled = kernels_elastic
 
 
-def _loops(jobs: int) -> ModuleType:
-    """The loops: compiled for many jobs, or when that is loaded anyway. They are the same functions."""
-    return _compiled() if jobs >= MANY or _compiled.cache_info().currsize else sizing
+LOOPS = Loops()
 
 
 def allocate(w: Workers, capacity: int, slot: float, *, grain: float = 0.0, margin: float = 3.0) -> Sizes:
@@ -126,7 +147,10 @@ def allocate(w: Workers, capacity: int, slot: float, *, grain: float = 0.0, marg
     ``slot`` is the width of the first bucket, ``grain`` what a stretch of running is rounded up to, where whoever
     calls starts and stops jobs only so often. A running job grows where it saves ``margin`` times the restart.
     """
-    kernel = _loops(len(w.need))
+    return _allocate(LOOPS.of(len(w.need)), w, capacity, slot, grain, margin)
+
+
+def _allocate(kernel: ModuleType, w: Workers, capacity: int, slot: float, grain: float, margin: float) -> Sizes:
     least = kernel.shares(w)
     cost = demand(w, least)
     deadlined = w.left < np.inf

@@ -92,8 +92,8 @@ class Columns:
             if why == DONE:
                 return
             yield why, at
-            for row in trial.touched:
-                kernels_walk.summarise(row // BLOCK, nodes, blocks)
+            for block in {row // BLOCK for row in trial.touched}:
+                kernels_walk.summarise(block, nodes, blocks)
             trial.touched.clear()
 
     def nodes_of(self, at: int) -> list[int]:
