@@ -1,12 +1,12 @@
 """A checkpoint is the state: what is restored goes on exactly as the original would have."""
 
-from fairway.model.facts import NodeGone, Progressed
+from fairway.model.facts import AttemptEnded, NodeGone, Outcome, Progressed
 from fairway.model.ids import NodeId
 from fairway.model.job import PriorityClass
-from fairway.model.phases import JobPhase
+from fairway.model.phases import Cause, JobPhase
 from fairway.state.check import check
 from fairway.state.codec import dump, load
-from fairway.testing.builders import Rehearsal, a_job, a_node, a_request, same, submitted
+from fairway.testing.builders import EXECUTOR, Rehearsal, a_job, a_node, a_request, same, submitted
 
 
 def test_a_node_that_lost_devices_under_its_work_can_be_restored() -> None:
@@ -77,6 +77,26 @@ def test_equal_states_have_equal_bytes_and_other_states_have_others() -> None:
     before = dump(it.state)
     it.tell(Progressed(it.attempt("j"), step=1))
     assert dump(it.state) != before
+
+
+def test_what_a_checkpoint_said_of_an_ended_job_is_said_anew_when_it_has_changed() -> None:
+    it = Rehearsal()
+    it.nodes(a_node("n1", 8))
+    it.tell(submitted(a_job("j", a_request(8))))
+    it.decide()
+    it.start("j")
+    attempt = it.attempt("j")
+    it.tell(NodeGone(NodeId("n1")))
+    it.nodes(a_node("n2", 8))
+    it.decide()
+    it.start("j")
+    it.end("j", Cause.FAILED, exit_code=1)
+    before = dump(it.state)
+    assert dump(it.state) == before == dump(it.replayed())
+    it.tell(AttemptEnded(attempt, EXECUTOR, 99, it.state.now, Outcome(Cause.SUCCEEDED, 0)))
+    assert it.phase("j") is JobPhase.SUCCEEDED
+    assert dump(it.state) == dump(it.replayed()) != before
+    assert load(dump(it.state)).ended == it.state.ended
 
 
 def test_what_is_said_of_devices_does_not_depend_on_how_many_there_once_were() -> None:

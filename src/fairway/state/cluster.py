@@ -157,6 +157,8 @@ class ClusterState:
         self.replicas: dict[ServiceId, dict[JobId, None]] = {}
         self.pools: dict[PoolId, Pool] = {}
         self.ended: OrderedDict[JobId, EndedJob] = OrderedDict()  # of which the oldest is forgotten at little cost
+        self.written: dict[JobId, tuple[EndedJob, bytes]] = {}
+        """Derived: what the newest checkpoint says of these, and of which record it said so."""
         self.arrays: dict[JobId, ArrayCount] = {}
         """Arrays that have not ended."""
         self.ended_arrays: dict[JobId, int] = {}

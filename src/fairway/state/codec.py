@@ -16,7 +16,7 @@ from fairway.model.resources import WHOLE
 from fairway.model.time import NEVER, Instant
 from fairway.state import yielding
 from fairway.state.bookings import load_bookings
-from fairway.state.cluster import ArrayCount, ClusterState
+from fairway.state.cluster import ArrayCount, ClusterState, EndedJob
 from fairway.state.frames import decode_value, encode_value
 from fairway.state.groups import shape_of
 from fairway.state.history import pace
@@ -43,7 +43,7 @@ _NUMBERS = (
 
 def dump(state: ClusterState) -> bytes:
     """The state as JSON bytes, canonical: equal states give equal bytes."""
-    return encode_value(_record(state), Dump)
+    return encode_value(_record(state), Dump, ended=_ended(state))
 
 
 def digest(state: ClusterState) -> str:
@@ -80,7 +80,7 @@ def _record(state: ClusterState) -> Dump:
         services=tuple(state.services.values()),
         replicas=tuple((name, tuple(ids)) for name, ids in state.replicas.items()),
         pools=tuple(state.pools.values()),
-        ended=tuple(state.ended.values()),
+        ended=(),
         policy=state.policy,
         reserved=tuple(state.reserved.values()),
         learned=state.history.learned,
@@ -101,6 +101,15 @@ def _record(state: ClusterState) -> Dump:
         bookings=tuple(state.bookings.table.values()),
         loans=tuple(state.loans.agreed.values()),
     )  # fmt: skip
+
+
+def _ended(state: ClusterState) -> list[bytes]:
+    """What a checkpoint says of every ended job. That is most of it, and hardly changes: each is encoded once."""
+    before, state.written = state.written, {}
+    for name, ended in state.ended.items():
+        known = before.get(name)
+        state.written[name] = known if known and known[0] is ended else (ended, encode_value(ended, EndedJob))
+    return [text for _, text in state.written.values()]
 
 
 def _queue_record(queues: QueueTable, row: int) -> QueueRecord:

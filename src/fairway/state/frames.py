@@ -10,7 +10,7 @@ renamed or removed; a new field has a default; **a default never changes its val
 A name this version does not know is refused as written by a newer one, never ignored: half a fact is a wrong fact.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import Enum, IntEnum, StrEnum
 from functools import cache
 from math import isfinite
@@ -49,10 +49,14 @@ def decode(data: bytes) -> Facts:
     return decode_value(data, Facts)
 
 
-def encode_value(value: T, kind: type[T]) -> bytes:
-    """The same encoding for any type of the vocabulary, the unions too. Raises InvalidField as ``encode`` does."""
+def encode_value(value: T, kind: type[T], **written: Sequence[bytes]) -> bytes:
+    """The same encoding for any type of the vocabulary, the unions too. Fields of ``value`` that are named hold what is
+    ``written``: lists of values that were encoded before. Raises InvalidField as ``encode`` does."""
     try:
-        return _to_json.encode(_writer(kind)(value))
+        fields = _writer(kind)(value)
+        for name, values in written.items():
+            fields[name] = [msgspec.Raw(each) for each in values]
+        return _to_json.encode(fields)
     except UnicodeEncodeError as error:
         broken = ascii(error.object[:80])
         raise InvalidField("text", f"{broken} holds bytes that are not UTF-8; write it in UTF-8") from None
