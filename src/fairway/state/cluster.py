@@ -146,11 +146,9 @@ class ClusterState:
         self.ordinal = 0
         """Submissions so far: the place in line of the next job."""
         self.policy = Policy()
-        self.nodes = NodeTable()
-        self.queues = QueueTable()
+        self.nodes, self.queues = NodeTable(), QueueTable()
+        self.jobs, self.groups = JobTable(), GroupTable()
         self.loans = Loans(self.queues)
-        self.jobs = JobTable()
-        self.groups = GroupTable()
         self.history = RunTimes()
         self.measured = Measurements()
         self.services: dict[ServiceId, Service] = {}
