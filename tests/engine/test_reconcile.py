@@ -83,7 +83,7 @@ def test_a_believed_end_is_forgotten_by_its_executor() -> None:
 def test_a_wake_up_is_asked_for_once_and_moved_forward_only() -> None:
     state, reconciler = placed(), Reconciler()
     wake = [c for c in reconciler.commands(state, state.now) if isinstance(c, WakeAt)]
-    assert wake == [WakeAt(Instant(state.now + RESEND_FIRST))]
+    assert wake == [WakeAt(Instant(state.now + RESEND_FIRST), repeat=True)]
     assert reconciler.commands(state, Instant(state.now + 1)) == []
     soon = Instant(state.now + 2_000)
     apply(state, f.Facts(state.now, (f.JobSubmitted(job("j2", not_before=soon)),)))

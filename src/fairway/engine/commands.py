@@ -42,9 +42,11 @@ class ForgetAttempt:
 
 @frozen
 class WakeAt:
-    """Send an empty batch of facts at this instant, or soon after: something is due."""
+    """Send an empty batch of facts at this instant, or soon after: something is due. ``repeat``: only to send what is
+    not answered by then once more, in case that it, or its answer, was lost."""
 
     at: Instant
+    repeat: bool = False
 
 
 Command = StartAttempt | StopAttempt | ForgetAttempt | WakeAt

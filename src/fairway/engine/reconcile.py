@@ -35,7 +35,8 @@ class Reconciler:
         self._due: int = 0
         """When to look at everything again: the earliest instant at which something in ``_sent`` is to be repeated."""
         self._wake: int = NEVER
-        """The wake-up that the world still owes."""
+        self._wake_to_repeat: int = NEVER
+        """The wake-ups that the world still owes: for a timer, and to repeat something."""
 
     def commands(self, state: ClusterState, now: Instant) -> list[Command]:
         """Everything to send at ``now``, which is never before ``state.now``.
@@ -91,12 +92,17 @@ class Reconciler:
         return True
 
     def _wake_up(self, state: ClusterState, now: Instant, commands: list[Command]) -> None:
-        due = min(self._due, state.timers[0][0]) if state.timers else self._due
+        due = state.timers[0][0] if state.timers else NEVER
         if now >= self._wake:
             self._wake = NEVER
         if due < self._wake:
             self._wake = due
             commands.append(WakeAt(Instant(due)))
+        if now >= self._wake_to_repeat:
+            self._wake_to_repeat = NEVER
+        if self._due < self._wake_to_repeat:
+            self._wake_to_repeat = self._due
+            commands.append(WakeAt(Instant(self._due), repeat=True))
 
 
 def _stray_grace(state: ClusterState, attempt: AttemptId) -> Duration:

@@ -123,7 +123,8 @@ class SimulatedWorld:
             if self.fate is not None:
                 self.step()
             if isinstance(command, WakeAt):
-                self._wake_at(command.at)
+                if self.fate is not None or not command.repeat:  # where no message is lost none is repeated
+                    self._wake_at(command.at)
             else:
                 self.links[ExecutorId(command.executor)].down(command)
 
@@ -210,8 +211,15 @@ class SimulatedWorld:
                 self._inbox.append(fact)
             return
         self._inbox.append(fact)
-        if not self._due and (self.fate is not None or not isinstance(fact, _PATIENT)):
+        if not self._due and (self.fate is not None or not isinstance(fact, _PATIENT) or self._awaited(fact)):
             self._due = True
+
+    def _awaited(self, fact: f.AttemptStarted | f.Progressed) -> bool:
+        """Whether it matters from when on an attempt runs: it has a limit, or may go on otherwise."""
+        if isinstance(fact, f.Progressed):
+            return False
+        job = self.links[fact.executor].site.runs[fact.attempt].job
+        return job.max_runtime is not None or job.resizable or job.retypable
 
     def _arrive(self, job: Job | None) -> None:
         """A job is submitted; the next one is put on the agenda."""
