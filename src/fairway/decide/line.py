@@ -77,8 +77,7 @@ class Line:
         self._by_shape: list[Ints] | None = None
         self._of_takers = False
         """Whether the caller is asked only about those that may take room from others."""
-        self._several = len(snap.nodes.executors) > 1 or policy.placement.together is not None
-        """Whether it matters for every gang which nodes stand together: there are several executors, or domains."""
+        self._several = several(snap, policy)
         self._fitted: dict[int, Fitted] = {}
         self._last: tuple[Shape, Fitted] | None = None
         """What was placed just before, when it was one task."""
@@ -155,7 +154,7 @@ class Line:
         """Place a job, or refuse it; what the caller is asked for, ``DONE`` for nothing."""
         shape_row, group = self.shapes.item(at), self.groups.item(at)
         shape, queue = self.snap.groups.shapes.shapes[shape_row], self.snap.groups.queue.item(group)
-        slow = _slow(shape, self._several)
+        slow = is_slow(shape, self._several)
         if self.over.item(group) < 0 and not slow and over_own_limit(self.snap, self.trial, queue, shape.sums):
             self.over[group], self.refuses = at, True
         if self.over.item(group) >= 0:
@@ -329,11 +328,17 @@ class Line:
 def _compiled(shape: Shape, kinds: fit.Kinds, several: bool) -> Compiled:
     request = shape.roles[0][0]
     shares, speeds = fit.share_by_kind(request, kinds), fit.speed_by_kind(request, kinds)
-    return Compiled(request.gpus, shares, speeds, _slow(shape, several))
+    return Compiled(request.gpus, shares, speeds, is_slow(shape, several))
+
+
+def several(snap: Snapshot, policy: Policy) -> bool:
+    """Whether it matters for every gang which nodes stand together: there are several executors, or domains."""
+    return len(snap.nodes.executors) > 1 or policy.placement.together is not None
 
 
 @lru_cache(maxsize=65_536)
-def _slow(shape: Shape, several: bool) -> bool:
+def is_slow(shape: Shape, several: bool) -> bool:
+    """Whether the walk leaves jobs of a shape to its caller."""
     by_memory = any(request.gpu_memory_mib for request, _, _ in shape.roles)
     picky = bool(shape.where.apart) or (shape.where.together is not None and not shape.single)
     return len(shape.roles) > 1 or shape.elastic or (several and not shape.single) or by_memory or picky

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from fairway.decide import displace, honour, order, preempt, resize, retype, rolling, tidy
 from fairway.decide.admit import over_own_limit
+from fairway.decide.alone import start_alone
 from fairway.decide.booked import BookedRoom, keeps
 from fairway.decide.cycle import Cycle, keep_company, place_slowly, start, stop_and_hold, take
 from fairway.decide.explain import refusals
@@ -92,6 +93,10 @@ def refuse_spent(cycle: Cycle) -> None:
 
 def place_in_order(cycle: Cycle) -> None:
     """Job by job in line: place it, or let it preempt, or say why not. Those equal to a refused one are not tried."""
+    alone = start_alone(cycle)
+    if alone is not None:
+        cycle.actions.append(alone)
+        return
     line = Line(cycle.snap, cycle.trial, cycle.policy, cycle.disciplines, honour.not_settled(cycle))
     if not len(line):
         return
