@@ -132,11 +132,13 @@ class Recorder:
             self._move(seen, in_line)
 
     def _open_up(self, job: Job) -> _Open:
-        tally = self.queues.setdefault(job.queue, QueueTally())
+        tally = self.queues.get(job.queue)
+        if tally is None:
+            tally = self.queues[job.queue] = QueueTally()
         tally.submitted += 1
         if self.first_submitted is None or job.submitted < self.first_submitted:
             self.first_submitted = job.submitted
-        gpu_milli = sum(role.count * role.request.gpus * role.request.gpu_milli for role in job.roles)
+        gpu_milli = sum([role.count * role.request.gpus * role.request.gpu_milli for role in job.roles])
         seen = self._open[job.id] = _Open(tally, gpu_milli)
         return seen
 

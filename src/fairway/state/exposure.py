@@ -40,10 +40,8 @@ def _blocked(state: ClusterState) -> np.ndarray:
 
 def _waits(state: ClusterState) -> bool:
     """Whether a job waits that protection and budgets bind: one that may preempt, and is not critical."""
-    if not np.count_nonzero(state.groups.preempts):
-        return False
     keys = state.groups.keys
-    return any(keys[row][2] != PriorityClass.CRITICAL for row in np.flatnonzero(_blocked(state)).tolist())
+    return state.groups.refused > 0 and any(keys[row][2] != PriorityClass.CRITICAL for row in np.flatnonzero(_blocked(state)).tolist())
 
 
 def _next(state: ClusterState) -> Instant | None:
@@ -64,7 +62,7 @@ def foresee(state: ClusterState) -> None:
     rules = state.policy.defrag
     if state.tidy_at or state.tidy_due or not rules.moves_per_hour:
         return
-    if _movable(state) and len(large(state)):
+    if state.groups.refused and _movable(state) and len(large(state)):
         state.tidy_at = later(state.now, rules.every)
     elif rules.consolidate is not None:
         state.tidy_at = later(state.now, rules.consolidate)

@@ -81,7 +81,7 @@ def pace(job: Job, placement: Placement, nodes: NodeTable) -> float:
     The slowest device decides; of an elastic gang, the role that has the least of its tasks.
     """
     slowest = 1.0
-    for task in placement if any(role.request.accelerators for role in job.roles) else ():
+    for task in placement if any([role.request.accelerators for role in job.roles]) else ():
         request = job.roles[task.role].request
         if request.accelerators and task.devices:
             best = max(accelerator.speed for accelerator in request.accelerators)
@@ -255,10 +255,10 @@ class RunTimes:
 
     def _count(self, row: int, sketch: int, bucket: int) -> None:
         self.quiet_since[row], self._stale[row] = self.learned, None
-        counts = self.counts[row, sketch]
-        counts[bucket] += 1
+        self.counts[row, sketch, bucket] += 1
         total = self.total.item(row, sketch) + 1
         if total > MOST_SAMPLES:
+            counts = self.counts[row, sketch]
             # Halving the cumulated counts rather than each keeps every quantile where it was: single samples survive.
             halves = counts.cumsum() // 2
             counts[0], counts[1:] = halves[0], halves[1:] - halves[:-1]

@@ -216,4 +216,4 @@ def home_of(placement: Placement, rows: dict[NodeId, int]) -> int:
     if not placement:
         return 0
     first = placement[0].node
-    return rows[first] + 1 if all(task.node == first for task in placement) else 0
+    return rows[first] + 1 if len(placement) == 1 or all(task.node == first for task in placement) else 0

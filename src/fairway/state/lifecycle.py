@@ -5,6 +5,8 @@ Only ``apply`` calls these. The transitions are drawn in ``model.phases``.
 
 from dataclasses import replace
 
+import numpy as np
+
 from fairway.model.facts import AttemptEnded, Outcome
 from fairway.model.ids import ExecutorId, JobId
 from fairway.model.job import Job
@@ -204,7 +206,8 @@ def _record(state: ClusterState, row: int, fact: AttemptEnded, outcome: Outcome)
     ended = Instant(min(max(fact.at, started, placed), state.now))
     cpu, memory, gpu = jobs.sums[row].tolist()
     sums = (cpu, memory, gpu)
-    queue, spent = jobs.queue.item(row), jobs.sums[row] * float(ended - placed)
+    queue, span = jobs.queue.item(row), float(ended - placed)
+    spent = np.array((cpu * span, memory * span, gpu * span))  # numpy would have to turn integers into floats first
     jobs.spent[row] += spent
     for above in state.queues.above[queue]:
         used = state.queues.spent[above]

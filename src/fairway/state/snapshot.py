@@ -21,7 +21,7 @@ from fairway.state.history import RunTimes
 from fairway.state.jobs import JobTable, task_need
 from fairway.state.lending import Lending
 from fairway.state.measured import Measurements
-from fairway.state.tables import NodeTable, QueueTable, Watcher
+from fairway.state.tables import NodeTable, QueueTable, Watcher, summed_up
 
 
 class Snapshot(NamedTuple):
@@ -217,9 +217,7 @@ class Trial:
             for device in devices:
                 column[device] -= milli
             left: list[int] = column.tolist()
-            self.idle[node] = left.count(WHOLE)
-            self.share_max[node] = max(max(left), 0)
-            self.gpu_free[node] = sum([milli for milli in left if milli > 0])
+            self.idle[node], self.share_max[node], self.gpu_free[node] = summed_up(left)
         if self.watcher is not None:
             self.watcher.changed(node)
 

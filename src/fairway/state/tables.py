@@ -174,9 +174,7 @@ class NodeTable(Table[NodeId]):
         return whole
 
     def _sum_up(self, row: int, devices: list[int]) -> None:
-        self.idle[row] = devices.count(WHOLE)
-        self.share_max[row] = max(max(devices), 0) if devices else 0
-        self.gpu_free[row] = sum([milli for milli in devices if milli > 0])
+        self.idle[row], self.share_max[row], self.gpu_free[row] = summed_up(devices)
 
     def _open_or_close(self, row: int) -> None:
         self.placeable[row] = self.reach[row] is Reach.UP and not self.cordoned[row]
@@ -189,6 +187,17 @@ class NodeTable(Table[NodeId]):
             bigger = np.zeros((max(height, 2 * row), max(width, devices)), np.int64)
             bigger[:height, :width] = self.device_free
             self.device_free = bigger
+
+
+def summed_up(devices: list[int]) -> tuple[int, int, int]:
+    """Idle devices, the largest share that one has left, and what all have left together, of the free milli-GPUs of
+    each: below zero where a hold is on what somebody still has. A few numbers: plain Python is done before numpy has
+    begun."""
+    if not devices:
+        return 0, 0, 0
+    if min(devices) < 0:
+        devices = [max(milli, 0) for milli in devices]
+    return devices.count(WHOLE), max(devices), sum(devices)
 
 
 class QueueTable(Table[QueueId]):

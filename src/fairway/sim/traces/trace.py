@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -82,6 +83,7 @@ def in_order(jobs: Iterable[Job]) -> tuple[Job, ...]:
     )
 
 
+@lru_cache(maxsize=4096)
 def gpu_roles(gpus: int, per_node: int) -> tuple[Role, ...]:
     """One task where ``gpus`` fit on a node, else the fewest equal tasks of at most ``per_node`` GPUs each."""
     tasks = -(-gpus // per_node) if gpus > per_node else 1
