@@ -69,8 +69,8 @@ def _place_ranked(snap: Snapshot, trial: Trial, policy: Policy, request: Request
     if found is None:
         return Short(0)
     reason = _reason(snap, trial, policy, request, found, ranks.scale)
-    task = _take(snap, trial, request, found, 0)
-    return Fitted((TaskPlacement(0, 0, snap.nodes.id_of(task.node), task.devices, task.milli),), reason)
+    devices, milli = _take(snap, trial, request, found)
+    return Fitted((TaskPlacement(0, 0, snap.nodes.id_of(found.row), devices, milli),), reason)
 
 
 def _place_anywhere(
@@ -175,18 +175,18 @@ def _place_tasks(
             if found is None:
                 break
             reason = reason or _reason(snap, trial, policy, request, found)
-            tasks += [_take(snap, trial, request, found, role) for _ in range(found.times)]
+            tasks += [_Task(role, found.row, *_take(snap, trial, request, found)) for _ in range(found.times)]
     return tasks, reason
 
 
-def _take(snap: Snapshot, trial: Trial, request: Request, found: Found, role: int) -> _Task:
-    """Take one task off the trial, on the node that was found."""
+def _take(snap: Snapshot, trial: Trial, request: Request, found: Found) -> tuple[tuple[int, ...], int]:
+    """Take one task off the trial, on the node that was found: its devices, and the milli-GPUs that it has of each."""
     row = found.row
     milli = request.milli_on(snap.nodes.gpu_memory.item(row))
     devices = fit.pick_devices(trial.device_free[row], request, milli) if found.device < 0 else (found.device,)
     share = milli if devices else 0
     trial.take(row, request.flat, devices, share)
-    return _Task(role, row, devices, share)
+    return devices, share
 
 
 def _reason(

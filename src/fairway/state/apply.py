@@ -296,14 +296,14 @@ def _start(state: ClusterState, action: Start) -> None:
         state.nodes.attempts[node][job_id] = None
         state.news.nodes[task.node] = None
     lifecycle.keep_company(state, job, action.placement)
-    jobs.sums[row] = placed_sums(job, action.placement)
+    jobs.sums[row] = taken = placed_sums(job, action.placement)
     jobs.home[row] = home_of(action.placement, state.nodes.row_of)
     jobs.pace[row] = pace(job, action.placement, state.nodes)
     if state.may_change(job):
         state.flexible[job_id] = None
     if action.batch is not None or job_id in state.measured:
         state.measured.tell(job_id, action.batch)
-    state.charge(jobs.queue.item(row), jobs.sums[row])
+    state.charge(jobs.queue.item(row), taken)
     set_phase(state, row, JobPhase.STARTING)
     state.unmet[job_id] = None
     state.news.decisions.append(Decision(job_id, state.now, action))

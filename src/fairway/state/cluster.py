@@ -34,7 +34,6 @@ from fairway.model.reasons import Refusal, WaitingUntil
 from fairway.model.service import Service
 from fairway.model.time import Instant
 from fairway.state.bookings import Bookings
-from fairway.state.columns import Ints
 from fairway.state.groups import GroupTable
 from fairway.state.history import RunTimes
 from fairway.state.jobs import JobTable
@@ -224,8 +223,8 @@ class ClusterState:
                 self.queues.guaranteed_at[row] = self.now
         return row
 
-    def charge(self, queue: int, taken: Ints) -> None:
-        """Count what an attempt takes from now on, (3,), against its queue."""
+    def charge(self, queue: int, taken: tuple[int, int, int]) -> None:
+        """Count what an attempt takes from now on against its queue."""
         self.queues.use(queue, taken, self.now)
         self.lent |= self.queues.borrows(queue)
 

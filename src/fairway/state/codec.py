@@ -251,12 +251,12 @@ def _load_job(state: ClusterState, record: JobRecord, saved: Sequence[JobRecord]
         state.nodes.attempts[node][job.id] = None
     for placement in (record.placement, record.hold.placement if record.hold else ()):
         state.nodes.company.join(job, (state.nodes.row_of[task.node] for task in placement))
-    jobs.sums[row] = placed_sums(job, record.placement)
+    jobs.sums[row] = taken = placed_sums(job, record.placement)
     jobs.home[row] = home_of(record.placement, state.nodes.row_of)
     _load_history(state, record)
     if record.placement and state.may_change(job):
         state.flexible[job.id] = None
-    state.queues.use(queue, jobs.sums[row], state.now)
+    state.queues.use(queue, taken, state.now)
     counted = state.queues.running if phase.live else state.queues.pending
     counted[queue] += 1
     if phase in (JobPhase.STARTING, JobPhase.STOPPING):

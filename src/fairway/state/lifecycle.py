@@ -5,8 +5,6 @@ Only ``apply`` calls these. The transitions are drawn in ``model.phases``.
 
 from dataclasses import replace
 
-import numpy as np
-
 from fairway.model.facts import AttemptEnded, Outcome
 from fairway.model.ids import ExecutorId, JobId
 from fairway.model.job import Job
@@ -17,6 +15,7 @@ from fairway.model.reasons import Outranked, PreemptedBy, ReclaimedBy, StopReaso
 from fairway.model.time import SECOND, Instant, later
 from fairway.state.bookings import left
 from fairway.state.cluster import KEEP_ENDED, ClusterState, EndedAttempt, EndedJob
+from fairway.state.columns import add_to
 from fairway.state.company import known_by
 from fairway.state.dependents import SUCCEEDED, forget_all, of_array, of_job, register
 from fairway.state.groups import shape_of
@@ -207,11 +206,9 @@ def _record(state: ClusterState, row: int, fact: AttemptEnded, outcome: Outcome)
     cpu, memory, gpu = jobs.sums[row].tolist()
     sums = (cpu, memory, gpu)
     queue, span = jobs.queue.item(row), float(ended - placed)
-    spent = np.array((cpu * span, memory * span, gpu * span))  # numpy would have to turn integers into floats first
-    jobs.spent[row] += spent
-    for above in state.queues.above[queue]:
-        used = state.queues.spent[above]
-        used += spent
+    spent = cpu * span, memory * span, gpu * span
+    add_to(jobs.spent, (row,), spent)
+    add_to(state.queues.spent, state.queues.above[queue], spent)
     lost = 0
     if outcome.cause in _TAKEN_AWAY and started:
         lost = (ended - min(max(started, int(jobs.checkpoint_at[row])), ended)) * gpu
@@ -272,7 +269,8 @@ def _free_room(state: ClusterState, row: int) -> None:
         state.roomier[node] = None
         state.news.nodes[task.node] = None
     queue = jobs.queue.item(row)
-    state.queues.use(queue, jobs.sums[row], state.now, sign=-1)
+    cpu, memory, gpu = jobs.sums[row].tolist()
+    state.queues.use(queue, (-cpu, -memory, -gpu), state.now)
     state.lighter.update(state.queues.limited_above(queue))
     keep_company(state, job, jobs.placement[row], sign=-1)
     jobs.sums[row] = jobs.home[row] = 0

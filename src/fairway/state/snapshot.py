@@ -13,7 +13,7 @@ from fairway.model.resources import WHOLE, Request
 from fairway.model.time import Instant
 from fairway.state.bookings import Bookings
 from fairway.state.cluster import ClusterState
-from fairway.state.columns import Floats, Ints
+from fairway.state.columns import Floats, Ints, add_to
 from fairway.state.company import Company
 from fairway.state.copies import give_back, lend
 from fairway.state.groups import GroupTable
@@ -169,7 +169,7 @@ class Trial:
     def charge(self, queue: int, sums: tuple[int, ...]) -> None:
         """Count use against a queue and all above it; negative sums give it back."""
         self._queue_log.append((queue, sums))
-        self._charge(queue, np.array(sums, np.int64))
+        self._charge(queue, sums)
 
     def shift(self, some: Takings) -> None:
         """Take these off for good: ``rollback`` does not bring them back, their reverse does."""
@@ -196,14 +196,12 @@ class Trial:
                 self._add(node, tuple(-x for x in flat), devices, -milli)
         while len(self._queue_log) > mark[1]:
             queue, sums = self._queue_log.pop()
-            self._charge(queue, -np.array(sums, np.int64))
+            self._charge(queue, tuple([-amount for amount in sums]))
 
-    def _charge(self, queue: int, sums: Ints) -> None:
-        for row in self._above[queue]:
-            used = self.used[row]
-            used += sums
+    def _charge(self, queue: int, sums: tuple[int, ...]) -> None:
+        add_to(self.used, self._above[queue], sums)
         if self.lending is not None:
-            self.lending.charge(queue, sums)
+            self.lending.charge(queue, np.array(sums, np.int64))
 
     def _add(self, node: int, flat: tuple[int, ...], devices: tuple[int, ...], milli: int) -> None:
         free = self.free[node]

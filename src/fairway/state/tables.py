@@ -13,7 +13,7 @@ from fairway.model.phases import Reach
 from fairway.model.queue import DISCIPLINES, Queue
 from fairway.model.resources import FLAT, WHOLE
 from fairway.model.time import DAY, Duration
-from fairway.state.columns import Bools, Floats, Ints, Table
+from fairway.state.columns import Bools, Floats, Ints, Table, add_to
 from fairway.state.company import Company
 from fairway.state.places import Places
 from fairway.state.rolling import Spending
@@ -349,15 +349,12 @@ class QueueTable(Table[QueueId]):
         (cpu, memory, gpu), (cpu_used, memory_used, gpu_used) = self.quota[guard].tolist(), self.used[guard].tolist()
         return 0 <= cpu < cpu_used or 0 <= memory < memory_used or 0 <= gpu < gpu_used
 
-    def use(self, row: int, taken: Ints, now: int, sign: int = 1) -> None:
-        """Count from ``now`` on what an attempt takes, (3,), against its queue and every queue above it."""
+    def use(self, row: int, taken: tuple[int, int, int], now: int) -> None:
+        """Count from ``now`` on what an attempt takes, in ``SUMS`` order, against its queue and every queue above it;
+        negative amounts give it back."""
         for above in self.above[row]:
             self._settle(above, now)
-            used = self.used[above]
-            if sign > 0:
-                used += taken
-            else:
-                used -= taken
+        add_to(self.used, self.above[row], taken)
 
     def recall(self, row: int, parts: dict[int, int]) -> None:
         """Take over what a queue had spent in the window of its rolling quota, if it has one."""
