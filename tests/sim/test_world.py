@@ -1,6 +1,7 @@
 """The simulated world as the loop sees it: batches, time, wake-ups, and where it ends."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -16,7 +17,7 @@ from fairway.model.phases import JobPhase
 from fairway.model.plan import Plan, TaskPlacement
 from fairway.model.policy import Policy
 from fairway.model.queue import Queue
-from fairway.model.resources import Request
+from fairway.model.resources import Accelerator, Request
 from fairway.model.service import Service
 from fairway.model.time import Duration, Instant
 from fairway.sim.faults import Faults
@@ -98,6 +99,41 @@ def test_a_wake_up_is_an_empty_batch_at_its_instant() -> None:
     assert puppet.turn() == f.Facts(Instant(200))
     assert puppet.turn() == f.Facts(Instant(300))
     assert puppet.turn() is None
+
+
+@pytest.mark.parametrize("faults", [None, Faults(duplicated=0.5)])
+def test_nobody_wakes_to_repeat_what_cannot_be_lost(faults: Faults | None) -> None:
+    """Where messages may be lost they do."""
+    puppet = Puppet(SimulatedWorld(trace(job("late", submitted=900)), faults=faults))
+    puppet.turn(WakeAt(Instant(300), repeat=True))
+    facts = puppet.turn()
+    assert facts is not None
+    assert facts.now == (900 if faults is None else 300)
+
+
+@pytest.mark.parametrize(
+    "waits_for_it",
+    [
+        {"max_runtime": Duration(60_000)},
+        {"checkpoints": True, "roles": (Role(count=2, min_count=1, request=Request(gpus=1)),)},
+        {
+            "checkpoints": True,
+            "roles": (Role(request=Request(gpus=1, accelerators=(Accelerator("A"), Accelerator("B")))),),
+        },
+    ],
+)
+def test_a_start_that_a_decision_waits_for_is_heard_at_once(waits_for_it: dict[str, Any]) -> None:
+    """One with a limit, which runs from then on; one that may go on with more workers, or on another type."""
+    plain, awaited = job("plain"), replace(job("awaited"), **waits_for_it)
+    puppet = Puppet(SimulatedWorld(trace(plain, awaited)))
+    puppet.turn(start(plain))
+    puppet.turn(start(awaited))
+    facts = puppet.turn()
+    assert facts is not None
+    assert facts.now == 1_000
+    puppet = Puppet(SimulatedWorld(trace(plain, awaited)))
+    puppet.turn(start(awaited))
+    assert puppet.turn() == f.Facts(Instant(0), (f.AttemptStarted(AttemptId(awaited.id, 1), EXECUTOR, 2, Instant(0)),))
 
 
 def test_what_happens_at_one_instant_is_one_batch() -> None:
