@@ -40,8 +40,10 @@ def _blocked(state: ClusterState) -> np.ndarray:
 
 def _waits(state: ClusterState) -> bool:
     """Whether a job waits that protection and budgets bind: one that may preempt, and is not critical."""
+    if not state.groups.refused:
+        return False
     keys = state.groups.keys
-    return state.groups.refused > 0 and any(keys[row][2] != PriorityClass.CRITICAL for row in np.flatnonzero(_blocked(state)).tolist())
+    return any(keys[row][2] != PriorityClass.CRITICAL for row in np.flatnonzero(_blocked(state)).tolist())
 
 
 def _next(state: ClusterState) -> Instant | None:

@@ -81,7 +81,7 @@ def pace(job: Job, placement: Placement, nodes: NodeTable) -> float:
     The slowest device decides; of an elastic gang, the role that has the least of its tasks.
     """
     slowest = 1.0
-    for task in placement if any([role.request.accelerators for role in job.roles]) else ():
+    for task in placement if any(role.request.accelerators for role in job.roles) else ():
         request = job.roles[task.role].request
         if request.accelerators and task.devices:
             best = max(accelerator.speed for accelerator in request.accelerators)

@@ -127,7 +127,7 @@ class NodeTable(Table[NodeId]):
         self.reach[row] = Reach.UP
         self.places.put(row, node)
         self._largest = None
-        self._sum_up(row, self.device_free[row].tolist())
+        self.idle[row], self.share_max[row], self.gpu_free[row] = summed_up(self.device_free[row].tolist())
         self._open_or_close(row)
         self.version += 1
         if self.watcher is not None:
@@ -158,12 +158,11 @@ class NodeTable(Table[NodeId]):
             if need:
                 free[column] -= sign * need
         if devices:
-            # A few numbers: plain Python has them summed before numpy has begun.
-            left: list[int] = self.device_free[row].tolist()
+            left: list[int] = self.device_free[row].tolist()  # a few numbers: plain Python is done before numpy begins
             for device in devices:
                 left[device] -= sign * milli
             self.device_free[row] = left
-            self._sum_up(row, left)
+            self.idle[row], self.share_max[row], self.gpu_free[row] = summed_up(left)
         self.written.add(row)
         if self.watcher is not None:
             self.watcher.changed(row)
@@ -172,9 +171,6 @@ class NodeTable(Table[NodeId]):
         whole = np.zeros(self.device_free.shape[1], np.int64)
         whole[: int(self.gpu_count[row])] = WHOLE
         return whole
-
-    def _sum_up(self, row: int, devices: list[int]) -> None:
-        self.idle[row], self.share_max[row], self.gpu_free[row] = summed_up(devices)
 
     def _open_or_close(self, row: int) -> None:
         self.placeable[row] = self.reach[row] is Reach.UP and not self.cordoned[row]
@@ -190,9 +186,8 @@ class NodeTable(Table[NodeId]):
 
 
 def summed_up(devices: list[int]) -> tuple[int, int, int]:
-    """Idle devices, the largest share that one has left, and what all have left together, of the free milli-GPUs of
-    each: below zero where a hold is on what somebody still has. A few numbers: plain Python is done before numpy has
-    begun."""
+    """Idle devices, the largest share that one has left, and what all have, of the free milli-GPUs of each: below zero
+    where a hold is on what somebody still has."""
     if not devices:
         return 0, 0, 0
     if min(devices) < 0:
