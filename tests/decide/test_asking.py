@@ -4,15 +4,17 @@ from unittest import mock
 
 import pytest
 
-from fairway.decide import pipeline
+from fairway.decide import pipeline, preempt, victims
 from fairway.decide.line import Line
 from fairway.model.ids import QueueId
-from fairway.model.job import PriorityClass
+from fairway.model.job import PriorityClass, Role
+from fairway.model.node import Topology
 from fairway.model.plan import Hold, Plan, Stop
 from fairway.model.policy import Policy, Preemption
 from fairway.model.queue import Queue
 from fairway.model.resources import WHOLE, Amount
 from fairway.model.time import Duration
+from fairway.model.where import Level, Selector, Together, Where
 from fairway.state.snapshot import Snapshot
 from fairway.testing.builders import Rehearsal, a_job, a_node, a_request, submitted
 from tests.properties.case import Case
@@ -62,3 +64,49 @@ def test_many_are_helped_in_several_decisions_though_nothing_else_happens(quota:
     assert max(helped) == pipeline.MOST_HELPED
     assert sum(helped) == JOBS
     assert not it.state.groups.ready
+
+
+RACKS = 12
+
+
+def racks(last: PriorityClass) -> Rehearsal:
+    """Racks of two nodes, full of critical jobs but for a GPU in each; the last one is quite full, of another class."""
+    it = Rehearsal(Policy(preemption=Preemption(protect=Duration(0))))
+    for index in range(2 * RACKS):
+        it.nodes(a_node(f"n{index:02}", 8, topology=Topology(rack=f"r{index // 2}")))
+        here, at_the_end = Where(labels=(Selector("node", (f"n{index:02}",)),)), index >= 2 * RACKS - 2
+        gpus = 8 if at_the_end or index % 2 else 7
+        cls = last if at_the_end else PriorityClass.CRITICAL
+        it.tell(submitted(a_job(f"v{index}", a_request(gpus), cls=cls, where=here)))
+    it.settle()
+    it.start()
+    it.tell(after=60_000)
+    for cores in range(4):
+        gang = Role(count=2, request=a_request(8, cpu=cores))
+        where = Where(together=Together(Level.RACK))
+        it.tell(submitted(a_job(f"gang{cores}", gang, cls=PriorityClass.HIGH, where=where)))
+        it.tell(submitted(a_job(f"two{cores}", gang, cls=PriorityClass.HIGH)))
+        it.tell(submitted(a_job(f"one{cores}", a_request(8, cpu=cores), cls=PriorityClass.HIGH)))
+    return it
+
+
+def test_the_rack_that_can_be_emptied_is_found_though_others_have_more_free() -> None:
+    it = racks(PriorityClass.LOW)
+    [hold] = [action for action in it.decide().each() if isinstance(action, Hold)]
+    assert (hold.job, {task.node for task in hold.placement}) == ("gang0", {"n22", "n23"})
+    it.prove()
+
+
+def test_who_may_be_stopped_is_found_once_for_all_that_ask_and_tried_only_where_that_might_do() -> None:
+    it = racks(PriorityClass.CRITICAL)
+    with (
+        mock.patch.object(victims, "victims", wraps=victims.victims) as found,
+        mock.patch.object(preempt.Search, "placement_without", autospec=True) as tried,
+        mock.patch.object(preempt.Search, "cheapest", autospec=True) as searched,
+        mock.patch.object(preempt, "find", wraps=preempt.find) as asked,
+    ):
+        it.decide()
+    assert asked.call_count == 12
+    assert found.call_count == 1
+    assert not tried.called
+    assert not searched.called

@@ -196,7 +196,10 @@ def test_the_columns_say_what_is_true_of_each_job_and_bounds_are_bounds(
     assert {int(row): found.at(index) for index, row in enumerate(found.rows)} == one_by_one
     able = np.ones(2, np.bool_)
     where = victims.shares(snap, found)
-    bounds = {node: bound for bound, node in victims.nodes_by_bound(snap, trial, where, able, a_request(gpus))}
+    bounds = {
+        node: bound
+        for bound, node in victims.nodes_by_bound(snap, trial, victims.ordered(where), able, a_request(gpus))
+    }
     for node in range(2):
         here = [row for row in one_by_one if it.state.jobs.home[row] == node + 1]
         sums = [
@@ -207,7 +210,7 @@ def test_the_columns_say_what_is_true_of_each_job_and_bounds_are_bounds(
         assert (node in bounds) == bool(sums)
         if sums:
             assert bounds[node] <= min(sums)
-    first = victims.cheapest_first(snap, found, able, 2)
+    first = victims.cheapest_first(snap, found, where.on(np.arange(2)), 2)
     rest = sorted(victim.lost for victim in one_by_one.values() if not victim.stopping)
     assert [victim.lost for victim in first if not victim.stopping] == rest[:2]
     assert sum(victim.stopping for victim in first) == len(taken)

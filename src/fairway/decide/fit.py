@@ -4,6 +4,7 @@ Every array is (N,), one entry per node row. ``Capacity`` is either what is free
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
@@ -16,6 +17,9 @@ from fairway.state.tables import NodeTable
 
 PLENTY = 1 << 20
 """More tasks than any node holds: the room for a task that needs nothing."""
+SPARSE = 8
+"""Where only one node in so many is allowed, the others are not looked at."""
+_EVERY = slice(None)
 
 
 @frozen
@@ -42,12 +46,20 @@ def free_capacity(snap: Snapshot, trial: Trial, allowed: Bools | None = None) ->
 
 
 def whole_capacity(snap: Snapshot, allowed: Bools | None = None) -> Capacity:
-    """What every known node, or every ``allowed`` one, has when empty, whether it is up or not."""
-    nodes, height = snap.nodes, snap.nodes.height
+    """What every known node, or every ``allowed`` one, has when empty, whether it is up or not. Not to be written."""
+    kept = snap.nodes.places.kept
+    whole = kept.get(whole_capacity)
+    if whole is None:
+        whole = kept[whole_capacity] = _whole_capacity(snap.nodes)
+    return whole if allowed is None else replace(whole, allowed=allowed)
+
+
+def _whole_capacity(nodes: NodeTable) -> Capacity:
+    height = nodes.height
     count = nodes.gpu_count[:height]
     indices = np.arange(nodes.device_free.shape[1], dtype=np.int64)
     devices = np.less(indices, count.reshape(-1, 1)).astype(np.int64) * WHOLE
-    able = np.ones(height, np.bool_) if allowed is None else allowed
+    able = np.ones(height, np.bool_)
     return Capacity(nodes.total[:height], count, np.where(count > 0, WHOLE, 0), devices, able)
 
 
@@ -70,11 +82,13 @@ def share_by_kind(request: Request, kinds: Kinds) -> Ints:
     return np.array([request.milli_on(memory) for _, memory in kinds], np.int64)
 
 
-def speeds(nodes: NodeTable, request: Request) -> Floats:
-    """Relative speed of a task on each node; 0 where its device type will not do. 1 for tasks without GPUs."""
+def speeds(nodes: NodeTable, request: Request, rows: Ints | slice = _EVERY) -> Floats:
+    """Relative speed of a task on each node, or on those of ``rows``; 0 where its device type will not do. 1 for tasks
+    without GPUs."""
+    kinds = nodes.kind[: nodes.height][rows]
     if not request.gpus or not request.accelerators:
-        return np.ones(nodes.height, np.float64)
-    return speed_by_kind(request, tuple(nodes.kinds))[nodes.kind[: nodes.height]]
+        return np.ones(len(kinds), np.float64)
+    return speed_by_kind(request, tuple(nodes.kinds))[kinds]
 
 
 def tiers(nodes: NodeTable, request: Request, liking: Floats | None = None) -> Iterator[Bools]:
@@ -88,11 +102,12 @@ def tiers(nodes: NodeTable, request: Request, liking: Floats | None = None) -> I
         yield (by_kind == tier)[nodes.kind[: nodes.height]]
 
 
-def milli_per_device(nodes: NodeTable, request: Request) -> Ints:
-    """Milli-GPUs that a task takes of each device it gets, by node; over ``WHOLE`` where it cannot fit."""
+def milli_per_device(nodes: NodeTable, request: Request, rows: Ints | slice = _EVERY) -> Ints:
+    """Milli-GPUs that a task takes of each device it gets, by node, or on those of ``rows``; over ``WHOLE`` where it
+    cannot fit."""
+    memory = nodes.gpu_memory[: nodes.height][rows]
     if not request.gpu_memory_mib:
-        return np.full(nodes.height, request.gpu_milli, np.int64)
-    memory = nodes.gpu_memory[: nodes.height]
+        return np.full(len(memory), request.gpu_milli, np.int64)
     with np.errstate(divide="ignore", invalid="ignore"):
         need = -(-request.gpu_memory_mib * WHOLE // memory)
     return np.where(memory > 0, need, WHOLE + 1)
@@ -100,36 +115,62 @@ def milli_per_device(nodes: NodeTable, request: Request) -> Ints:
 
 def room(nodes: NodeTable, capacity: Capacity, request: Request) -> Ints:
     """How many such tasks each node could take at once; 0 where none."""
-    count = np.full(nodes.height, PLENTY, np.int64)
+    rows = _allowed(capacity)
+    if isinstance(rows, slice):
+        count = _room(nodes, capacity, request, rows)
+        count[~capacity.allowed] = 0
+        return count
+    count = np.zeros(nodes.height, np.int64)
+    count[rows] = _room(nodes, capacity, request, rows)
+    return count
+
+
+def _room(nodes: NodeTable, capacity: Capacity, request: Request, rows: Ints | slice) -> Ints:
+    count = np.full(len(capacity.idle[rows]), PLENTY, np.int64)
     for column, need in enumerate(request.flat):
         if need:
-            np.minimum(count, capacity.flat[:, column] // need, out=count)
+            np.minimum(count, capacity.flat[rows, column] // need, out=count)
     if request.gpus:
         if request.fractional:
-            milli = milli_per_device(nodes, request)
-            count = np.minimum(count, (np.maximum(capacity.device_free, 0) // milli[:, None]).sum(axis=1))
+            milli = milli_per_device(nodes, request, rows)
+            np.minimum(count, (np.maximum(capacity.device_free[rows], 0) // milli[:, None]).sum(axis=1), out=count)
         else:
-            np.minimum(count, capacity.idle // request.gpus, out=count)
+            np.minimum(count, capacity.idle[rows] // request.gpus, out=count)
         if request.accelerators:
-            count[speeds(nodes, request) == 0] = 0
-    count[~capacity.allowed] = 0
-    return np.maximum(count, 0)
+            count[speeds(nodes, request, rows) == 0] = 0
+    return np.maximum(count, 0, out=count)
 
 
 def fits(nodes: NodeTable, capacity: Capacity, request: Request) -> Bools:
     """Whether each node could take one such task: ``room() > 0``, at less cost."""
-    ok = capacity.allowed.copy()
+    rows = _allowed(capacity)
+    if isinstance(rows, slice):
+        return capacity.allowed & _fits(nodes, capacity, request, rows)
+    ok = np.zeros(nodes.height, np.bool_)
+    ok[rows] = _fits(nodes, capacity, request, rows)
+    return ok
+
+
+def _fits(nodes: NodeTable, capacity: Capacity, request: Request, rows: Ints | slice) -> Bools:
+    ok = np.ones(len(capacity.idle[rows]), np.bool_)
     for column, need in enumerate(request.flat):
         if need:
-            ok &= capacity.flat[:, column] >= need
+            ok &= capacity.flat[rows, column] >= need
     if request.gpus:
         if request.fractional:
-            ok &= capacity.share_max >= milli_per_device(nodes, request)
+            ok &= capacity.share_max[rows] >= milli_per_device(nodes, request, rows)
         else:
-            ok &= capacity.idle >= request.gpus
+            ok &= capacity.idle[rows] >= request.gpus
         if request.accelerators:
-            ok &= speeds(nodes, request) > 0
+            ok &= speeds(nodes, request, rows) > 0
     return ok
+
+
+def _allowed(capacity: Capacity) -> Ints | slice:
+    """Rows to look at: those that are allowed, where they are few."""
+    if np.count_nonzero(capacity.allowed) * SPARSE > len(capacity.allowed):
+        return _EVERY
+    return capacity.allowed.nonzero()[0]
 
 
 def pick_devices(device_free: Ints, request: Request, milli: int) -> tuple[int, ...]:

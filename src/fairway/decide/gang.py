@@ -33,9 +33,7 @@ class Fitted:
 
 @dataclass(frozen=True, slots=True)
 class Short:
-    """A job that does not fit; the trial is as before. ``placed`` is how many of its tasks found room."""
-
-    placed: int
+    """A job that does not fit; the trial is as before."""
 
 
 @dataclass(slots=True)
@@ -67,7 +65,7 @@ def _place_ranked(snap: Snapshot, trial: Trial, policy: Policy, request: Request
     """The only task of a job, where nodes are ranked already."""
     found = ranks.best()
     if found is None:
-        return Short(0)
+        return Short()
     reason = _reason(snap, trial, policy, request, found, ranks.scale)
     devices, milli = _take(snap, trial, request, found)
     return Fitted((TaskPlacement(0, 0, snap.nodes.id_of(found.row), devices, milli),), reason)
@@ -79,17 +77,16 @@ def _place_anywhere(
     """All on the nodes of one executor: the first with room for a full start, else the one that takes most."""
     executors = _executors(snap, shape, able)
     wanted = sum(minimum if least else count for _, count, minimum in shape.roles)
-    mark, short, most, roomiest = trial.mark(), 0, 0, None
+    mark, most, roomiest = trial.mark(), 0, None
     for allowed in executors:
         outcome = _place_within(snap, trial, policy, shape, allowed, least)
-        if isinstance(outcome, Short):
-            short = max(short, outcome.placed)
-        elif len(executors) == 1 or len(outcome.placement) == wanted:
-            return outcome
-        elif len(outcome.placement) > most:
-            most, roomiest = len(outcome.placement), allowed
+        if isinstance(outcome, Fitted):
+            if len(executors) == 1 or len(outcome.placement) == wanted:
+                return outcome
+            if len(outcome.placement) > most:
+                most, roomiest = len(outcome.placement), allowed
         trial.rollback(mark)
-    return Short(short) if roomiest is None else _place_within(snap, trial, policy, shape, roomiest, least)
+    return Short() if roomiest is None else _place_within(snap, trial, policy, shape, roomiest, least)
 
 
 def _executors(snap: Snapshot, shape: Shape, able: Bools) -> list[Bools]:
@@ -111,8 +108,7 @@ def _place_together(
             return _in_domain(outcome, name, LEVELS.index(level) > LEVELS.index(together.level), together)
         trial.rollback(mark)
     if together.required:
-        wanted = near.rooms(snap, trial, shape, able, least=True)
-        return Short(near.most_room(snap, wanted, together.level)[0])
+        return Short()
     outcome = _place_anywhere(snap, trial, policy, shape, able, least)
     return outcome if isinstance(outcome, Short) else _in_domain(outcome, "", True, together)
 
@@ -139,7 +135,7 @@ def _place_within(
         tasks += found
         reason = reason or why
         if len(found) < minimum:
-            return Short(len(tasks))
+            return Short()
     if not least:
         for index, (request, count, minimum) in enumerate(shape.roles):
             if count > minimum:

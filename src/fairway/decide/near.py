@@ -9,6 +9,7 @@ import numpy as np
 
 from fairway.decide import fit
 from fairway.model.policy import Policy
+from fairway.model.resources import Request
 from fairway.model.where import Level, Together
 from fairway.state.columns import Bools, Ints
 from fairway.state.groups import Shape
@@ -49,6 +50,8 @@ def rooms(snap: Snapshot, trial: Trial, shape: Shape, able: Bools, *, least: boo
     ]
 
 
+MOST_KEPT = 256
+"""Shapes of which it is kept which nodes could hold a task."""
 MOST_TRIED = 8
 """Domains of a level that a gang of several roles tries before it looks at wider ones."""
 
@@ -63,6 +66,8 @@ def domains_to_try(
     """
     full = rooms(snap, trial, shape, able, least=least)
     some = rooms(snap, trial, shape, able, least=True) if shape.elastic and not least else full
+    if any(int(room.sum()) < tasks for room, tasks in some):
+        return  # not even all domains together
     for level in LEVELS[: LEVELS.index(together.level) + 1] if together.required else LEVELS:
         yield from _holding(snap, full, level)  # the caller rolls back what did not fit: the rooms stay true
         if level is together.level and some is not full:
@@ -80,6 +85,8 @@ def _holding(
         able &= inside >= tasks
         spare += inside - tasks
     found = np.flatnonzero(able)
+    if not len(found):
+        return
     first = _first_rows(domains, count)[found]
     order = np.lexsort((first, -spare[found] if roomiest else spare[found]))
     for code in found[order][:MOST_TRIED].tolist():
@@ -88,26 +95,45 @@ def _holding(
 
 def could_host(snap: Snapshot, shape: Shape) -> Bools:
     """Nodes that take work and could hold a task of a shape if they were empty."""
+    kept, key = snap.nodes.places.kept, (could_host, shape.roles, shape.where.site)
+    able = kept.get(key)
+    if able is None:
+        if len(kept) >= MOST_KEPT:
+            kept.clear()
+        able = kept[key] = _could_host(snap, shape)
+    return able & snap.nodes.placeable[: snap.nodes.height]
+
+
+def _could_host(snap: Snapshot, shape: Shape) -> Bools:
     whole = fit.whole_capacity(snap, allowed(snap, shape))
     able = np.zeros(snap.nodes.height, np.bool_)
     for request, _, _ in shape.roles:
         able |= fit.fits(snap.nodes, whole, request)
-    return able & snap.nodes.placeable[: snap.nodes.height]
+    return able
 
 
-def could_hold(snap: Snapshot, trial: Trial, shape: Shape, level: Level) -> Iterator[Bools]:
-    """The domains of a level that could hold the least of a gang if they were empty, as masks: ``MOST_TRIED`` of them,
-    those first in which most tasks find room now."""
+def could_hold(snap: Snapshot, trial: Trial, shape: Shape, level: Level, leaving: Ints | None = None) -> Iterator[Ints]:
+    """The domains of a level that could hold the least of a gang if they were empty, as rows of nodes: ``MOST_TRIED``
+    of them, those first in which most tasks find room now. With ``leaving`` (N,), milli-GPUs, only as much of each node
+    is empty as is free now or has that coming."""
     able = allowed(snap, shape, trial) & snap.nodes.placeable[: snap.nodes.height]
     places, whole = snap.nodes.places, fit.whole_capacity(snap, able)
     domains, count = places.domains(level, snap.nodes.height), places.domain_count(level)
     could, now = np.ones(count, np.bool_), np.zeros(count, np.int64)
     for (request, _, minimum), (room, _) in zip(shape.roles, rooms(snap, trial, shape, able, least=True), strict=True):
-        could &= sum_by(domains, fit.room(snap.nodes, whole, request), count) >= minimum
+        then = fit.room(snap.nodes, whole, request)
+        if leaving is not None and request.gpus:
+            np.minimum(then, most_in(snap, trial, request, leaving), out=then)
+        could &= sum_by(domains, then, count) >= minimum
         now += np.minimum(sum_by(domains, room, count), minimum)
     found = np.flatnonzero(could)
-    order = np.lexsort((_first_rows(domains, count)[found], -now[found]))
-    return (domains == code for code in found[order][:MOST_TRIED].tolist())
+    order = np.lexsort((_first_rows(domains, count)[found], -now[found])) if len(found) else found
+    return (np.flatnonzero(able & (domains == code)) for code in found[order][:MOST_TRIED].tolist())
+
+
+def most_in(snap: Snapshot, trial: Trial, request: Request, leaving: Ints) -> Ints:
+    """(N,) so many tasks at most would find devices on each node once those milli-GPUs (N,) are free, too."""
+    return (trial.gpu_free + leaving) // np.maximum(fit.milli_per_device(snap.nodes, request) * request.gpus, 1)
 
 
 def _first_rows(domains: Ints, count: int) -> Ints:

@@ -18,6 +18,7 @@ from fairway.decide.marks import SLOW
 from fairway.decide.reclaim import Reclaim
 from fairway.decide.repack import Repack
 from fairway.decide.reserve import Room
+from fairway.decide.victims import Everybody
 from fairway.model.ids import AttemptId
 from fairway.model.phases import Cause, JobPhase
 from fairway.model.plan import Action, Hold, Look, Placement, Plan, Release, Review, Stop, Tidy, Unplaced
@@ -126,6 +127,7 @@ def _walk(cycle: Cycle, line: Line, room: Room) -> dict[int, list[Action]]:
     said, helped = dict[int, list[Action]](), 0
     repack, back = Repack(line), Reclaim(cycle.snap, cycle.trial, cycle.policy, cycle.victims)
     shrinking = resize.Shrinking(cycle.snap, cycle.trial, cycle.policy, cycle.victims)
+    everybody = Everybody(cycle.snap, cycle.policy, cycle.victims)
     if len(line) > 1 or shrinking:
         line.ask_of_all()
     for why, at in line.walk():
@@ -136,7 +138,7 @@ def _walk(cycle: Cycle, line: Line, room: Room) -> dict[int, list[Action]]:
         actions = place_slowly(cycle, group, row) if why == SLOW else []
         actions = actions or _repack(cycle, line, repack, said, at)
         if not actions and not cycle.cut_short:
-            actions = _make_room(cycle, shrinking, back, group, row)
+            actions = _make_room(cycle, shrinking, back, everybody, group, row)
         limit = not actions and meets_limit(cycle.snap, cycle.trial, cycle.policy, group)
         if cycle.booked is not None:
             cycle.booked.close()
@@ -172,13 +174,15 @@ def _see_to_those_left(cycle: Cycle, line: Line, room: Room, said: dict[int, lis
         said.setdefault(at, []).append(Unplaced(cycle.snap.jobs.id_of(int(line.rows[at])), refusal))
 
 
-def _make_room(cycle: Cycle, shrinking: resize.Shrinking, back: Reclaim, group: Group, row: int) -> list[Action]:
+def _make_room(
+    cycle: Cycle, shrinking: resize.Shrinking, back: Reclaim, everybody: Everybody, group: Group, row: int
+) -> list[Action]:
     """What may be done for a queued job that finds no free room, the least disruptive first; nothing when nothing
     helps."""
     actions = honour.in_own_room(cycle, group, row) or _shrink(cycle, shrinking, group, row)
     actions = actions or _take_back(cycle, back, group, row)
     if not actions and cycle.snap.groups.preempts[cycle.snap.jobs.group[row]]:
-        actions = _preempt(cycle, group, row)
+        actions = _preempt(cycle, everybody, group, row)
     return actions
 
 
@@ -278,12 +282,12 @@ def _repack(cycle: Cycle, line: Line, repack: Repack, said: dict[int, list[Actio
     return said[at] if found else []
 
 
-def _preempt(cycle: Cycle, group: Group, row: int) -> list[Action]:
+def _preempt(cycle: Cycle, everybody: Everybody, group: Group, row: int) -> list[Action]:
     """Stop the cheapest sufficient victims and hold their room for a queued job; nothing when that would not help."""
     jobs = cycle.snap.jobs
     if over_own_limit(cycle.snap, cycle.trial, group.queue, group.shape.least_sums):
         return []
-    found = preempt.find(cycle.snap, cycle.trial, cycle.policy, group, cycle.victims)
+    found = preempt.find(cycle.snap, cycle.trial, cycle.policy, group, cycle.victims, everybody)
     if found is None:
         return []
     job_id, priority = jobs.id_of(row), jobs.job(row).priority

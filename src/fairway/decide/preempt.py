@@ -15,13 +15,13 @@ from fairway.decide import near
 from fairway.decide.admit import kept_back
 from fairway.decide.gang import Fitted, place
 from fairway.decide.quota import Lent, covered
-from fairway.decide.victims import Victim, Victims, cheapest_first, nodes_by_bound, shares, victims
+from fairway.decide.victims import Everybody, Lying, Victim, cheapest_first, nodes_by_bound
 from fairway.model.job import PriorityClass
 from fairway.model.phases import JobPhase
 from fairway.model.plan import Placement
 from fairway.model.policy import Policy
 from fairway.model.where import Level
-from fairway.state.columns import Bools
+from fairway.state.columns import Bools, Ints
 from fairway.state.groups import Group
 from fairway.state.snapshot import Snapshot, Trial
 
@@ -64,23 +64,35 @@ def budget(snap: Snapshot, policy: Policy, cls: PriorityClass, taken: int) -> in
     return max(min(policy.max_victims, policy.preemption.per_hour - snap.preempted - taken), 0)
 
 
-def find(snap: Snapshot, trial: Trial, policy: Policy, group: Group, taken: set[int]) -> Preemption | None:
+def find(
+    snap: Snapshot, trial: Trial, policy: Policy, group: Group, taken: set[int], known: Everybody | None = None
+) -> Preemption | None:
     """The cheapest preemption for the first job of a group, or None. The trial is left as it was.
 
     ``taken`` are rows of victims that this plan stops already. What they, and others that are stopping, will leave is
     taken first. Only a CRITICAL job, or one that its own queue's quota covers, takes what another's quota covers: that
-    one would take it back.
+    one would take it back. ``known`` keeps who may be stopped from one search of a decision to the next.
     """
     search = Search(snap, trial, policy, group, taken, budget(snap, policy, group.cls, len(taken)))
-    nodes = near.could_host(snap, group.shape)
+    nodes, everybody = near.could_host(snap, group.shape), (known or Everybody(snap, policy, taken)).of(group.cls)
     if group.shape.single:
-        found = search.everybody()
-        where = shares(snap, found)
-        return search.best_single(nodes_by_bound(snap, trial, where, nodes, group.shape.roles[0][0]))
+        return search.best_single(nodes_by_bound(snap, trial, everybody.ordered, nodes, group.shape.roles[0][0]))
     together = group.shape.where.together
     if together is not None and together.required:
-        return search.best_together(nodes, together.level)
-    return search.cheapest(search.victims_among(nodes, search.everybody()))
+        return search.best_together(everybody, together.level)
+    if not _enough_in_all(search, everybody, nodes):
+        return None
+    return search.cheapest(search.victims_among(np.flatnonzero(nodes), everybody))
+
+
+def _enough_in_all(search: "Search", everybody: Lying, nodes: Bools) -> bool:
+    """Whether a gang could find devices on these nodes (N,) if all who may be stopped were gone."""
+    for request, _, least in search.group.shape.roles:
+        if request.gpus:
+            most = near.most_in(search.snap, search.trial, request, everybody.leaving)
+            if int(most[nodes].sum()) < least:
+                return False
+    return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,14 +119,10 @@ class Search:
         eligible.sort(key=lambda v: (not v.stopping, v.lost, -int(jobs.cls[v.row]), -int(jobs.ordinal[v.row])))
         return eligible if self._reaches_all() else self._lent(eligible)
 
-    def everybody(self) -> Victims:
-        """All who are stopping or may be stopped, wherever they are."""
-        return victims(self.snap, self.policy, self.group.cls, self.taken)
-
-    def victims_among(self, nodes: Bools, found: Victims) -> list[Victim]:
-        """``victims_on`` for many nodes (N,), as far as they may be needed, of ``everybody``."""
-        all_may = self._reaches_all()
-        eligible = cheapest_first(self.snap, found, nodes, self.most if all_may else len(found.rows))
+    def victims_among(self, nodes: Ints, everybody: Lying) -> list[Victim]:
+        """``victims_on`` for many nodes, as far as they may be needed."""
+        some, all_may = everybody.where.on(nodes), self._reaches_all()
+        eligible = cheapest_first(self.snap, everybody.found, some, self.most if all_may else len(some))
         return eligible if all_may else self._lent(eligible)
 
     def _reaches_all(self) -> bool:
@@ -135,12 +143,12 @@ class Search:
         others = (victim for victim in some if not victim.stopping and lent.take(victim.row))
         return [*stopping, *islice(others, self.most)]
 
-    def best_single(self, bounds: Sequence[tuple[float, int]]) -> Preemption | None:
+    def best_single(self, bounds: Iterable[tuple[float, int]]) -> Preemption | None:
         """For a job of one task: the node whose cheapest sufficient set of victims loses least, the first of equals.
         ``bounds`` say what each node would cost at least."""
         best: Preemption | None = None
         key = (inf, 0)
-        for bound, node in bounds if self._reaches_all() else bounds[:MOST_LOOKED]:
+        for bound, node in bounds if self._reaches_all() else islice(bounds, MOST_LOOKED):
             if (bound, node) > key:
                 break
             found = self._on_node(node)
@@ -173,13 +181,15 @@ class Search:
         trial.rollback(mark)
         return fits
 
-    def best_together(self, nodes: Bools, level: Level) -> Preemption | None:
-        """For a gang that must stand in one domain of a level: of those that could hold it and have most free now, the
-        one whose cheapest sufficient set of victims loses least."""
+    def best_together(self, everybody: Lying, level: Level) -> Preemption | None:
+        """For a gang that must stand in one domain of a level: of those that could hold it without its victims, and
+        have most free now, the one whose cheapest sufficient set of victims loses least."""
         best: Preemption | None = None
-        best_lost, everybody = -1, self.everybody()
-        for inside in near.could_hold(self.snap, self.trial, self.group.shape, level):
-            found = self.cheapest(self.victims_among(nodes & inside, everybody), inside)
+        best_lost, height = -1, self.snap.nodes.height
+        for inside in near.could_hold(self.snap, self.trial, self.group.shape, level, everybody.leaving):
+            only = np.zeros(height, np.bool_)
+            only[inside] = True
+            found = self.cheapest(self.victims_among(inside, everybody), only)
             if found is not None:
                 lost = sum(victim.lost for victim in found.victims)
                 if best is None or lost < best_lost:

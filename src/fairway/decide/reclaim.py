@@ -15,7 +15,7 @@ import numpy as np
 from fairway.decide import near
 from fairway.decide.preempt import Preemption, Search, Victim
 from fairway.decide.quota import Lent, covered
-from fairway.decide.victims import ROUNDING, Shares, Victims, losses, nodes_by_bound, shares
+from fairway.decide.victims import ROUNDING, Shares, Victims, losses, nodes_by_bound, ordered, shares
 from fairway.model.job import PriorityClass
 from fairway.model.phases import JobPhase
 from fairway.model.policy import Policy
@@ -68,7 +68,7 @@ class Reclaim:
         """On the node where least is lost, of the first few that have room once the cheapest borrowers are gone."""
         snap, trial, best, tries = self._snap, self._trial, None, MOST_TRIES
         request = search.group.shape.roles[0][0]
-        for bound, node in nodes_by_bound(snap, trial, where, able, request)[:MOST_NODES]:
+        for bound, node in islice(nodes_by_bound(snap, trial, ordered(where), able, request), MOST_NODES):
             if not tries or (best is not None and bound >= _loss(best) * ROUNDING):
                 break
             some = where.victim[where.nodes == node]

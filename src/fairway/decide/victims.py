@@ -6,7 +6,9 @@ of their GPUs first (the fractional knapsack). Nodes are then looked at in the o
 below what was found.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -16,11 +18,13 @@ from fairway.model.job import PriorityClass
 from fairway.model.phases import JobPhase
 from fairway.model.policy import Policy
 from fairway.model.resources import WHOLE, Request
-from fairway.state.columns import Bools, Floats, Ints
+from fairway.state.columns import Bools, Floats, Ints, narrow
 from fairway.state.jobs import PHASE_CODE
 from fairway.state.snapshot import Snapshot, Trial
 
 _STOPPING = PHASE_CODE[JobPhase.STOPPING]
+AT_ONCE = 32
+"""Nodes that are told of together: mostly the first few will do."""
 ROUNDING = 1 - 1e-9
 """A bound that is a sum of fractions may be above the truth in its last bits."""
 
@@ -82,17 +86,31 @@ def losses(snap: Snapshot, policy: Policy, rows: Ints) -> tuple[Ints, Ints]:
 
 
 class Shares(NamedTuple):
-    """A row for each victim on each of its nodes, (K,): what it would lose, its index, the node, milli-GPUs there."""
+    """A row for each victim on each of its nodes, (K,), node by node: what it would lose, its index, the node,
+    milli-GPUs there. The rows of node n are those from ``firsts[n]`` up to ``firsts[n + 1]``."""
 
     lost: Floats
     victim: Ints
     nodes: Ints
     milli: Ints
+    firsts: Ints
 
     def only(self, which: Bools) -> "Shares":
         """Those of some victims; ``which`` is (V,)."""
         kept = which[self.victim]
-        return Shares(self.lost[kept], self.victim[kept], self.nodes[kept], self.milli[kept])
+        nodes = self.nodes[kept]
+        return Shares(self.lost[kept], self.victim[kept], nodes, self.milli[kept], _firsts(nodes, len(self.firsts) - 1))
+
+    def on(self, nodes: Ints) -> Ints:
+        """Indices of the victims with a task on any of these nodes, ascending."""
+        firsts, ends = self.firsts[nodes].tolist(), self.firsts[nodes + 1].tolist()
+        some = [self.victim[first:end] for first, end in zip(firsts, ends, strict=True) if first < end]
+        return np.unique(np.concatenate(some)) if some else self.victim[:0]
+
+    def leaving(self) -> Ints:
+        """(N,) the milli-GPUs that all of them together leave on each node."""
+        height = len(self.firsts) - 1
+        return np.bincount(self.nodes, self.milli, height).astype(np.int64)
 
 
 def shares(snap: Snapshot, found: Victims) -> Shares:
@@ -100,7 +118,7 @@ def shares(snap: Snapshot, found: Victims) -> Shares:
     jobs = snap.jobs
     home = jobs.home[found.rows] - 1
     one = np.flatnonzero(home >= 0)
-    index, nodes, milli = one.tolist(), home[one].tolist(), jobs.sums[found.rows[one], 2].tolist()
+    index, nodes, milli = list[int](), list[int](), list[int]()
     for at in np.flatnonzero(home < 0).tolist():
         here: dict[int, int] = {}
         for task in jobs.placement[int(found.rows[at])]:
@@ -109,44 +127,109 @@ def shares(snap: Snapshot, found: Victims) -> Shares:
         index += [at] * len(here)
         nodes += here
         milli += here.values()
-    which = np.array(index, np.int64)
-    return Shares(found.lost[which].astype(np.float64), which, np.array(nodes, np.int64), np.array(milli, np.int64))
+    which, where = _joined(one, index), _joined(home[one], nodes)
+    order = narrow(where, snap.nodes.height).argsort(kind="stable")
+    which, where = which[order], where[order]
+    held = _joined(jobs.sums[found.rows[one], 2], milli)[order]
+    return Shares(found.lost[which].astype(np.float64), which, where, held, _firsts(where, snap.nodes.height))
 
 
-def cheapest_first(snap: Snapshot, found: Victims, able: Bools, most: int) -> list[Victim]:
-    """Those with a task on an ``able`` (N,) node: the stopping ones, then up to ``most`` others, least lost first."""
-    jobs = snap.jobs
-    _, index, nodes, _ = shares(snap, found)
-    there = np.zeros(len(found.rows), np.bool_)
-    there[index[able[nodes]]] = True
-    some = np.flatnonzero(there)
-    rows = found.rows[some]
+def _joined(some: Ints, more: list[int]) -> Ints:
+    return np.concatenate([some, np.array(more, np.int64)])
+
+
+def _firsts(nodes: Ints, height: int) -> Ints:
+    return np.concatenate([[0], np.cumsum(np.bincount(nodes, minlength=height))])
+
+
+def cheapest_first(snap: Snapshot, found: Victims, some: Ints, most: int) -> list[Victim]:
+    """Of ``some`` of them, by index, the stopping ones, then up to ``most`` others, least lost first."""
+    jobs, rows = snap.jobs, found.rows[some]
     order = some[np.lexsort((-jobs.ordinal[rows], -jobs.cls[rows], found.lost[some], ~found.stopping[some]))]
     return [found.at(index) for index in order[: int(found.stopping[some].sum()) + most].tolist()]
 
 
+class Ordered(NamedTuple):
+    """``Shares``, on each node those first that lose least for each of their GPUs; what those before each hold there,
+    (K,); and of each node, (N,), the least that one of its victims loses, what all hold, and whether there are any."""
+
+    some: Shares
+    before: Ints
+    least: Floats
+    total: Ints
+    any: Bools
+
+
+def ordered(some: Shares) -> Ordered:
+    """Some shares in that order."""
+    height = len(some.firsts) - 1
+    order = np.lexsort((some.lost / np.maximum(some.milli, 1), some.nodes))
+    lost, nodes, milli = some.lost[order], some.nodes[order], some.milli[order]
+    before = np.cumsum(milli) - milli
+    count = np.diff(some.firsts)
+    before -= np.repeat(before[some.firsts[:-1][count > 0]], count[count > 0])
+    least = np.full(height, np.inf)
+    np.minimum.at(least, nodes, lost)
+    return Ordered(
+        Shares(lost, some.victim[order], nodes, milli, some.firsts), before, least, some.leaving(), count > 0
+    )
+
+
 def nodes_by_bound(
-    snap: Snapshot, trial: Trial, some: Shares, able: Bools, request: Request
-) -> list[tuple[float, int]]:
+    snap: Snapshot, trial: Trial, where: Ordered, able: Bools, request: Request
+) -> Iterator[tuple[float, int]]:
     """(least that it could cost, node) of ``able`` nodes on which a task could fit if victims went, cheapest first."""
     height = snap.nodes.height
-    lost, _, nodes, milli = some
+    lost, _, nodes, milli, _ = where.some
     need = np.zeros(height, np.int64)
     if request.fractional:  # of one device, which gains no more than all victims together leave
         need = fit.milli_per_device(snap.nodes, request) - trial.share_max
     elif request.gpus:
         # Below zero where room is held that its victims have yet to leave: what they free fills that first.
         need = request.gpus * WHOLE - trial.device_free.sum(axis=1)
-    order = np.lexsort((lost / np.maximum(milli, 1), nodes))
-    lost, nodes, milli = lost[order], nodes[order], milli[order]
-    total = np.bincount(nodes, milli, height)
-    before = np.cumsum(milli) - milli
-    first = np.flatnonzero(np.diff(nodes, prepend=-1))
-    before -= np.repeat(before[first], np.diff(first, append=len(nodes)))
-    part = np.clip((need[nodes] - before) / np.maximum(milli, 1), 0, 1) * (milli > 0)
+    part = np.clip((need[nodes] - where.before) / np.maximum(milli, 1), 0, 1) * (milli > 0)
     bound = np.bincount(nodes, part * lost, height)
-    least = np.full(height, np.inf)
-    np.minimum.at(least, nodes, lost)
-    bound = np.where(need > 0, np.maximum(bound, least), least) * ROUNDING  # somebody must go as a whole
-    there = np.flatnonzero(able & (np.bincount(nodes, minlength=height) > 0) & (total >= need))
-    return sorted(zip(bound[there].tolist(), there.tolist(), strict=True))
+    bound = np.where(need > 0, np.maximum(bound, where.least), where.least) * ROUNDING  # somebody must go as a whole
+    there = np.flatnonzero(able & where.any & (where.total >= need))
+    there = there[np.argsort(bound[there], kind="stable")]
+    for first in range(0, len(there), AT_ONCE):
+        few = there[first : first + AT_ONCE]
+        yield from zip(bound[few].tolist(), few.tolist(), strict=True)
+
+
+class Everybody:
+    """Who may be stopped for jobs of each class, for one decision: found once, and anew when its plan has stopped
+    somebody. ``taken`` are rows of jobs that it stops; it grows as the plan does."""
+
+    def __init__(self, snap: Snapshot, policy: Policy, taken: set[int]) -> None:
+        self._snap, self._policy, self._taken = snap, policy, taken
+        self._known: dict[PriorityClass, Lying] = {}
+        self._gone = 0
+
+    def of(self, cls: PriorityClass) -> "Lying":
+        """Those who may be stopped for a job of this class, and where they lie."""
+        if self._gone != len(self._taken):
+            self._known.clear()
+            self._gone = len(self._taken)
+        known = self._known.get(cls)
+        if known is None:
+            found = victims(self._snap, self._policy, cls, self._taken)
+            known = self._known[cls] = Lying(found, shares(self._snap, found))
+        return known
+
+
+class Lying:
+    """Who may be stopped, and where they lie."""
+
+    def __init__(self, found: Victims, where: Shares) -> None:
+        self.found, self.where = found, where
+
+    @cached_property
+    def ordered(self) -> Ordered:
+        """``where``, for bounds."""
+        return ordered(self.where)
+
+    @cached_property
+    def leaving(self) -> Ints:
+        """(N,) the milli-GPUs that they leave together."""
+        return self.where.leaving()

@@ -5,6 +5,8 @@ for each constraint in use, a constraint that is new one pass over columns of co
 plain twin.
 """
 
+from typing import Any
+
 import numpy as np
 
 from fairway.model.node import Node, Topology
@@ -59,9 +61,12 @@ class Places:
         self._known: dict[tuple[str, Topology], tuple[int, ...]] = {}
         """Codes of the domains that all nodes of a place share; -1 at levels where each stands alone."""
         self._codes: list[dict[tuple[str, ...], int]] = [{} for _ in LEVELS]
+        self.kept: dict[Any, Any] = {}
+        """What ``decide`` keeps that follows from the nodes' specs alone, until one comes or changes."""
 
     def put(self, row: int, node: Node) -> None:
         """Take over where a node stands, new or changed."""
+        self.kept.clear()
         while row >= self._rows:
             self._grow()
         labels = labels_of(node)
