@@ -26,7 +26,6 @@ from fairway.state.bookings import Columns, owners, owns
 from fairway.state.columns import Bools, Ints
 from fairway.state.groups import Shape
 from fairway.state.history import pace
-from fairway.state.jobs import placed_sums
 from fairway.state.lending import Lending
 from fairway.state.snapshot import Snapshot, Takings, Trial
 from fairway.state.tables import NO_LIMIT
@@ -299,8 +298,7 @@ class BookedRoom:
         if any(self.touches(name, outcome.placement) for name in self._closed_to(row, end)):
             trial.rollback(mark)
             return None
-        trial.charge(group.queue, placed_sums(jobs.job(row), outcome.placement))
-        trial.company.join(jobs.job(row), (snap.nodes.row_of[task.node] for task in outcome.placement))
+        trial.count_in(row, outcome.placement)
         return outcome
 
     def _fit_there(self) -> Bools:

@@ -13,7 +13,6 @@ from fairway.model.plan import Action, Hold, Placement, Start, Stop, placed_jobs
 from fairway.model.policy import Policy
 from fairway.model.reasons import Placed, StopReason
 from fairway.state.groups import Group
-from fairway.state.jobs import placed_sums
 from fairway.state.snapshot import Snapshot, Trial
 
 
@@ -48,8 +47,7 @@ def place_slowly(cycle: Cycle, group: Group, row: int) -> list[Action]:
     outcome = place(snap, trial, cycle.policy, group.shape, least=over is not None)
     if isinstance(outcome, Short):
         return []
-    trial.charge(group.queue, placed_sums(snap.jobs.job(row), outcome.placement))
-    keep_company(cycle, row, outcome.placement)
+    trial.count_in(row, outcome.placement)
     return [start(cycle, row, outcome.placement, outcome.reason)]
 
 
@@ -82,7 +80,4 @@ def keep_company(cycle: Cycle, row: int, placement: Placement) -> None:
 
 def take(cycle: Cycle, row: int, placement: Placement, *, charge: bool = True) -> None:
     """Take a placement off the trial. On nodes still being emptied free room may go below zero: nobody gets in."""
-    cycle.trial.put(row, placement)
-    if charge:
-        jobs = cycle.snap.jobs
-        cycle.trial.charge(int(jobs.queue[row]), placed_sums(jobs.job(row), placement))
+    cycle.trial.put(row, placement, charge=charge)

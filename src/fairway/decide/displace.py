@@ -325,5 +325,4 @@ def _sums(snap: Snapshot, row: int) -> tuple[int, int, int]:
 def _free(snap: Snapshot, trial: Trial, rows: Iterable[int], sign: int = -1) -> None:
     """Give back on the trial what these jobs hold; ``sign=1`` takes it."""
     for row in rows:
-        trial.put(row, snap.jobs.placement[row], sign)
-        trial.charge(int(snap.jobs.queue[row]), tuple(sign * value for value in _sums(snap, row)))
+        trial.put(row, snap.jobs.placement[row], sign, charge=True)

@@ -17,7 +17,7 @@ from fairway.decide.victims import Victim
 from fairway.model.booking import BookedFor, Devices, KeptForLarge, KeptForQueue, YieldsToLarge
 from fairway.model.ids import BookingId
 from fairway.model.phases import Cause
-from fairway.model.plan import Action, Book, Overbooked, Plan, Start, Stop
+from fairway.model.plan import Action, Book, Overbooked, Start, Stop
 from fairway.model.reasons import Refusal, StopReason
 from fairway.state.bookings import compiled
 from fairway.state.columns import Bools
@@ -87,7 +87,7 @@ def _walk_own(cycle: Cycle, room: BookedRoom, names: list[BookingId], below: Boo
     found: dict[int, Start] = {}
     for why, at in line.walk():
         group, row = snap.groups.group(int(line.groups[at])), int(line.rows[at])
-        slowly = Plan(tuple(place_slowly(inner, group, row) if why == SLOW else ())).each()
+        slowly = place_slowly(inner, group, row) if why == SLOW else ()
         starts = [each for each in slowly if isinstance(each, Start)]
         if starts:
             found[at] = starts[0]

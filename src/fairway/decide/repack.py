@@ -120,10 +120,7 @@ class Repack:
         return slowest
 
     def _take_off(self, piece: _Piece) -> None:
-        row = int(self._line.rows[piece.at])
-        job = self._snap.jobs.job(row)
-        self._trial.put(row, piece.placement, sign=-1)
-        self._trial.charge(piece.group.queue, tuple(-amount for amount in placed_sums(job, piece.placement)))
+        self._trial.put(int(self._line.rows[piece.at]), piece.placement, sign=-1, charge=True)
 
     def _place(self, piece: _Piece) -> Fitted | None:
         """A place for one of them, taken and charged; None, and the trial as before, when it has none as good."""

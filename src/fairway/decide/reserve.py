@@ -17,14 +17,14 @@ from fairway.decide import forecast, near, order
 from fairway.decide.admit import over_limit
 from fairway.decide.gang import Fitted, Short, place
 from fairway.model.ids import JobId
-from fairway.model.plan import Action, Hold, Placement, Reserve, Start, Starts, Unreserve, placed_jobs
+from fairway.model.plan import Action, Hold, Placement, Plan, Reserve, Start, Unreserve, placed_jobs
 from fairway.model.policy import Policy
 from fairway.model.reasons import KeptFree, NeverFits, Range
 from fairway.model.time import NEVER, Instant
 from fairway.state.columns import Bools, Ints
 from fairway.state.groups import Shape
 from fairway.state.history import pace
-from fairway.state.jobs import placed_sums, task_need
+from fairway.state.jobs import task_need
 from fairway.state.snapshot import Snapshot, Takings, Trial
 
 LOOK_AT = 128
@@ -275,7 +275,7 @@ class Room:
         if not len(rows):
             return []  # whoever was not passed loses nothing by waiting for the next decision
         first, actions = set[JobId](), list[Reserve | Unreserve]()
-        start = self.trial.mark()
+        start, starting = self.trial.mark(), dict[int, Placement]()
         for row in heads(snap, self.policy, _waiting(snap, refused, rows), rows):
             if len(first) == _most(self.policy):
                 break
@@ -283,7 +283,8 @@ class Room:
             reserved = snap.reserved.get(job)
             if reserved is None or (reserved.expected.p90 < snap.now and _passed(snap, row, rows)):
                 shape = snap.groups.shapes.shapes[int(snap.groups.shape[snap.jobs.group[row]])]
-                soonest = earliest(snap, self.trial, self.policy, shape, _starting(snap, plan))
+                starting = starting or _starting(snap, plan)
+                soonest = earliest(snap, self.trial, self.policy, shape, starting)
                 if soonest is None:
                     continue  # whoever cannot have room kept does not keep the next from it
                 reserved = Reserve(job, *soonest)
@@ -298,10 +299,9 @@ class Room:
 def _starting(snap: Snapshot, plan: Sequence[Action]) -> dict[int, Placement]:
     """Where those jobs will be, by row."""
     found: dict[int, Placement] = {}
-    for action in plan:
-        if isinstance(action, Start | Starts):
-            for start in [action] if isinstance(action, Start) else action:
-                found[snap.jobs.row_of[start.attempt.job]] = start.placement
+    for action in Plan(tuple(plan)).each():
+        if isinstance(action, Start):
+            found[snap.jobs.row_of[action.attempt.job]] = action.placement
         elif isinstance(action, Hold):
             found[snap.jobs.row_of[action.job]] = action.placement
     return found
@@ -354,6 +354,5 @@ def _short_ones(
         if forecast.instants(snap.now, lasts[index : index + 1] / slower)[0] > at:
             trial.rollback(mark)
             continue
-        trial.charge(group.queue, placed_sums(jobs.job(row), outcome.placement))
-        trial.company.join(jobs.job(row), (snap.nodes.row_of[task.node] for task in outcome.placement))
+        trial.count_in(row, outcome.placement)
         yield index, outcome

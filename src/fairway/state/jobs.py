@@ -1,5 +1,7 @@
 """The table of jobs that have not ended, each with its current attempt."""
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from fairway.model.facts import AttemptEnded
@@ -200,7 +202,7 @@ def task_need(job: Job, task: TaskPlacement) -> tuple[int, int, int, int]:
     return job.roles[task.role].request.flat
 
 
-def placed_sums(job: Job, placement: Placement) -> tuple[int, int, int]:
+def placed_sums(job: Job, placement: Iterable[TaskPlacement]) -> tuple[int, int, int]:
     """What a placement takes in all, in ``SUMS`` order."""
     cpu = memory = gpu = 0
     for task in placement:

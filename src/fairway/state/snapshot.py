@@ -1,6 +1,6 @@
 """What ``decide`` may see: the state, read-only, and a trial on which it may place and evict as if."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, NamedTuple, Self
@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 
 from fairway.model.ids import JobId
-from fairway.model.plan import Reserve, TaskPlacement
+from fairway.model.plan import Placement, Reserve, TaskPlacement
 from fairway.model.resources import WHOLE, Request
 from fairway.model.time import Instant
 from fairway.state.bookings import Bookings
@@ -18,7 +18,7 @@ from fairway.state.company import Company
 from fairway.state.copies import give_back, lend
 from fairway.state.groups import GroupTable
 from fairway.state.history import RunTimes
-from fairway.state.jobs import JobTable, task_need
+from fairway.state.jobs import JobTable, placed_sums, task_need
 from fairway.state.lending import Lending
 from fairway.state.measured import Measurements
 from fairway.state.tables import NodeTable, QueueTable, Watcher, summed_up
@@ -154,12 +154,21 @@ class Trial:
         self._log.append((node, flat, devices, milli))
         self._add(node, flat, devices, milli)
 
-    def put(self, row: int, tasks: Iterable[TaskPlacement], sign: int = 1) -> None:
-        """Place these tasks of a job; ``sign=-1`` gives back what they hold. Its queue's use stays as it is."""
+    def put(self, row: int, tasks: Sequence[TaskPlacement], sign: int = 1, *, charge: bool = False) -> None:
+        """Place these tasks of a job; ``sign=-1`` gives back what they hold. Its queue's use stays as it is, but for
+        ``charge``."""
         job = self._jobs.job(row)
         for task in tasks:
             flat = tuple(sign * need for need in task_need(job, task))
             self.take(self._nodes.row_of[task.node], flat, task.devices, sign * task.gpu_milli)
+        if charge:
+            self.charge(self._jobs.queue.item(row), tuple(sign * amount for amount in placed_sums(job, tasks)))
+
+    def count_in(self, row: int, placement: Placement) -> None:
+        """A job was placed: its queue uses what that takes, and those who come after may have to keep apart from it."""
+        job = self._jobs.job(row)
+        self.charge(self._jobs.queue.item(row), placed_sums(job, placement))
+        self.company.join(job, (self._nodes.row_of[task.node] for task in placement))
 
     def take_all(self, some: Takings) -> None:
         """As many ``take``s at once, for no more than a few of them would cost."""
