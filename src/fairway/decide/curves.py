@@ -61,7 +61,7 @@ def speeds(snap: Snapshot, policy: Policy, row: int, sizes: Sequence[int]) -> Fl
     power = policy.elastic.scaling
     if known == "measured":
         power = float(snap.measured.scaling[snap.measured.row_of[job.id]])
-    return (np.array(sizes, np.float64) / job.tasks) ** power
+    return _power_law(job.tasks, power, tuple(sizes))
 
 
 def useful(
@@ -73,9 +73,20 @@ def useful(
     clearly slower than a smaller one and has been held for long enough (``settled``); else it is kept, as fast as the
     best below it. So what is barely worth having, or barely not, is neither grown to nor given up.
     """
-    speed = speeds(snap, policy, row, sizes)
-    learned = source(snap.measured, snap.jobs.job(row)) == "goodput"
-    reach = max(2 * _tried(snap, row), held) if learned else max(sizes)
+    job = snap.jobs.job(row)
+    known = source(snap.measured, job)
+    if known == "goodput":
+        reach = max(2 * _tried(snap, row), held)
+        return _useful(tuple(sizes), speeds(snap, policy, row, sizes), held, reach, settled)
+    power = 0.0 if known == "declared" else policy.elastic.scaling
+    if known == "measured":
+        power = float(snap.measured.scaling[snap.measured.row_of[job.id]])
+    return _told(job.elastic.speedup if known == "declared" else (), job.tasks, power, tuple(sizes), held)
+
+
+def _useful(
+    sizes: tuple[int, ...], speed: Floats, held: int, reach: int, settled: bool, *, learned: bool = True
+) -> tuple[list[int], Floats]:
     kept, fast, best = list[int](), list[float](), 0.0
     for size, its in zip(sizes, speed.tolist(), strict=True):
         stays = size == held and (its * (1 + CLEARLY) > best or not (learned and settled))
@@ -84,6 +95,15 @@ def useful(
             kept.append(size)
             fast.append(best)
     return kept, np.array(fast)
+
+
+@lru_cache(maxsize=4096)
+def _told(
+    points: tuple[tuple[int, float], ...], tasks: int, power: float, sizes: tuple[int, ...], held: int
+) -> tuple[list[int], Floats]:
+    """The sizes worth having of every job with such a curve: one that was declared, or else a power law."""
+    speed = _declared(points, sizes) if points else _power_law(tasks, power, sizes)
+    return _useful(sizes, speed, held, max(sizes), True, learned=False)
 
 
 def batch_for(snap: Snapshot, row: int, placement: Placement) -> Batch | None:
@@ -195,6 +215,11 @@ def _first(limits: Limits, workers: int) -> Batch | None:
         if local <= limits.local_most and local * accumulate * workers <= limits.most:
             return Batch(local * accumulate * workers, local, accumulate)
     return None
+
+
+def _power_law(tasks: int, power: float, sizes: tuple[int, ...]) -> Floats:
+    """(L,) speed on so many workers, in that of a full start."""
+    return (np.array(sizes, np.float64) / tasks) ** power
 
 
 # -- what was declared ------------------------------------------------------------------------------------------------

@@ -32,6 +32,12 @@ class Capacity:
     device_free: Ints
     allowed: Bools
 
+    def at(self, rows: Ints | slice) -> "Capacity":
+        """Of these nodes alone."""
+        return Capacity(
+            self.flat[rows], self.idle[rows], self.share_max[rows], self.device_free[rows], self.allowed[rows]
+        )
+
 
 def free_capacity(snap: Snapshot, trial: Trial, allowed: Bools | None = None) -> Capacity:
     """What is free in a trial on nodes that take work, optionally only on ``allowed`` ones."""
@@ -117,27 +123,27 @@ def room(nodes: NodeTable, capacity: Capacity, request: Request) -> Ints:
     """How many such tasks each node could take at once; 0 where none."""
     rows = _allowed(capacity)
     if isinstance(rows, slice):
-        count = _room(nodes, capacity, request, rows)
-        count[~capacity.allowed] = 0
-        return count
+        return room_on(nodes, capacity, request, rows)
     count = np.zeros(nodes.height, np.int64)
-    count[rows] = _room(nodes, capacity, request, rows)
+    count[rows] = room_on(nodes, capacity.at(rows), request, rows)
     return count
 
 
-def _room(nodes: NodeTable, capacity: Capacity, request: Request, rows: Ints | slice) -> Ints:
-    count = np.full(len(capacity.idle[rows]), PLENTY, np.int64)
+def room_on(nodes: NodeTable, capacity: Capacity, request: Request, rows: Ints | slice) -> Ints:
+    """``room`` of ``rows`` alone, whose ``capacity`` this is."""
+    count = np.full(len(capacity.idle), PLENTY, np.int64)
     for column, need in enumerate(request.flat):
         if need:
-            np.minimum(count, capacity.flat[rows, column] // need, out=count)
+            np.minimum(count, capacity.flat[:, column] // need, out=count)
     if request.gpus:
         if request.fractional:
             milli = milli_per_device(nodes, request, rows)
-            np.minimum(count, (np.maximum(capacity.device_free[rows], 0) // milli[:, None]).sum(axis=1), out=count)
+            np.minimum(count, (np.maximum(capacity.device_free, 0) // milli[:, None]).sum(axis=1), out=count)
         else:
-            np.minimum(count, capacity.idle[rows] // request.gpus, out=count)
+            np.minimum(count, capacity.idle // request.gpus, out=count)
         if request.accelerators:
             count[speeds(nodes, request, rows) == 0] = 0
+    count[~capacity.allowed] = 0
     return np.maximum(count, 0, out=count)
 
 
@@ -145,22 +151,22 @@ def fits(nodes: NodeTable, capacity: Capacity, request: Request) -> Bools:
     """Whether each node could take one such task: ``room() > 0``, at less cost."""
     rows = _allowed(capacity)
     if isinstance(rows, slice):
-        return capacity.allowed & _fits(nodes, capacity, request, rows)
+        return _fits(nodes, capacity, request, rows)
     ok = np.zeros(nodes.height, np.bool_)
-    ok[rows] = _fits(nodes, capacity, request, rows)
+    ok[rows] = _fits(nodes, capacity.at(rows), request, rows)
     return ok
 
 
 def _fits(nodes: NodeTable, capacity: Capacity, request: Request, rows: Ints | slice) -> Bools:
-    ok = np.ones(len(capacity.idle[rows]), np.bool_)
+    ok = capacity.allowed.copy()
     for column, need in enumerate(request.flat):
         if need:
-            ok &= capacity.flat[rows, column] >= need
+            ok &= capacity.flat[:, column] >= need
     if request.gpus:
         if request.fractional:
-            ok &= capacity.share_max[rows] >= milli_per_device(nodes, request, rows)
+            ok &= capacity.share_max >= milli_per_device(nodes, request, rows)
         else:
-            ok &= capacity.idle[rows] >= request.gpus
+            ok &= capacity.idle >= request.gpus
         if request.accelerators:
             ok &= speeds(nodes, request, rows) > 0
     return ok

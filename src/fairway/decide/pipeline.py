@@ -18,6 +18,7 @@ from fairway.decide.marks import SLOW
 from fairway.decide.reclaim import Reclaim
 from fairway.decide.repack import Repack
 from fairway.decide.reserve import Room
+from fairway.decide.shrink import Shrinking
 from fairway.decide.victims import Everybody
 from fairway.model.ids import AttemptId
 from fairway.model.phases import Cause, JobPhase
@@ -126,7 +127,7 @@ def _walk(cycle: Cycle, line: Line, room: Room) -> dict[int, list[Action]]:
     """Go along the line. What is done for those whom the walk leaves to us, by place in line."""
     said, helped = dict[int, list[Action]](), 0
     repack, back = Repack(line), Reclaim(cycle.snap, cycle.trial, cycle.policy, cycle.victims)
-    shrinking = resize.Shrinking(cycle.snap, cycle.trial, cycle.policy, cycle.victims)
+    shrinking = Shrinking(cycle.snap, cycle.trial, cycle.policy, cycle.victims)
     everybody = Everybody(cycle.snap, cycle.policy, cycle.victims)
     if len(line) > 1 or shrinking:
         line.ask_of_all()
@@ -175,7 +176,7 @@ def _see_to_those_left(cycle: Cycle, line: Line, room: Room, said: dict[int, lis
 
 
 def _make_room(
-    cycle: Cycle, shrinking: resize.Shrinking, back: Reclaim, everybody: Everybody, group: Group, row: int
+    cycle: Cycle, shrinking: Shrinking, back: Reclaim, everybody: Everybody, group: Group, row: int
 ) -> list[Action]:
     """What may be done for a queued job that finds no free room, the least disruptive first; nothing when nothing
     helps."""
@@ -320,7 +321,7 @@ def _take_back(cycle: Cycle, back: Reclaim, group: Group, row: int) -> list[Acti
     return stop_and_hold(cycle, row, found, reason)
 
 
-def _shrink(cycle: Cycle, shrinking: resize.Shrinking, group: Group, row: int) -> list[Action]:
+def _shrink(cycle: Cycle, shrinking: Shrinking, group: Group, row: int) -> list[Action]:
     """Let running jobs go on with fewer workers, and hold what they leave for a queued job; nothing when none can."""
     found = shrinking.find(group, row)
     if found is None:
