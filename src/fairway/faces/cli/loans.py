@@ -7,7 +7,7 @@ import typer
 
 from fairway.faces.cli.apply import print_applied
 from fairway.faces.cli.common import AsJson, DataDir, connect, put_json
-from fairway.faces.cli.tables import memory, number, put
+from fairway.faces.cli.tables import memory, number, put, to_the_minute
 
 Gpus = Annotated[str, typer.Option("--gpus", help="How many GPUs, like 4 or 0.5.")]
 Cpu = Annotated[str, typer.Option("--cpu", help="How many CPUs, like 16 or 500m.")]
@@ -71,8 +71,8 @@ def loans(json: AsJson = False, data_dir: DataDir = None) -> None:
             part["lender"],
             part["borrower"],
             _amount(part["amount"]),
-            _clock(part["begins_ms"]),
-            _clock(part["ends_ms"]),
+            to_the_minute(part["begins_ms"]),
+            to_the_minute(part["ends_ms"]),
             loan["why"] if not index else "",
         )
         for loan in found
@@ -88,10 +88,6 @@ def _amount(amount: dict[str, Any]) -> str:
         memory(amount["memory_mib"]) if amount["memory_mib"] else "",
     ]
     return " ".join(filter(None, parts))
-
-
-def _clock(instant: int) -> str:
-    return time.strftime("%Y-%m-%d %H:%M", time.localtime(instant / 1000))
 
 
 def recall(

@@ -7,7 +7,7 @@ import typer
 
 from fairway.faces.cli.apply import print_applied
 from fairway.faces.cli.common import AsJson, DataDir, connect, put_json
-from fairway.faces.cli.tables import put, styled
+from fairway.faces.cli.tables import put, styled, to_the_minute
 
 if TYPE_CHECKING:
     from fairway.faces.client import Client
@@ -75,7 +75,7 @@ def reservations(json: AsJson = False, data_dir: DataDir = None) -> None:
             each["queue"],
             styled(each["phase"], _STYLE.get(each["phase"], "yellow")),
             _what(each),
-            *(_instant(each[key]) for key in ("start_ms", "end_ms")),
+            *(to_the_minute(each[key]) for key in ("start_ms", "end_ms")),
             each["reason"] or _where(each) + (f", {each['missing']} missing" if each["missing"] else ""),
         )
         for each in found
@@ -122,10 +122,4 @@ def _where(each: dict[str, Any]) -> str:
 
 
 def _when(each: dict[str, Any]) -> str:
-    return f"from {_instant(each['start_ms'])} until {_instant(each['end_ms'])} UTC"
-
-
-def _instant(at: int) -> str:
-    from fairway.model.time import format_instant
-
-    return format_instant(at)
+    return f"from {to_the_minute(each['start_ms'])} until {to_the_minute(each['end_ms'])}"

@@ -115,6 +115,11 @@ def clock_time(instant: int | None) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(instant / 1000)) if instant else ""
 
 
+def to_the_minute(instant: int) -> str:
+    """The local date and time of an instant, as people plan: ``2026-11-21 18:00``."""
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(instant / 1000))
+
+
 def memory(mib: int | None) -> str:
     """``64Gi``, ``512Mi``."""
     if mib is None:
