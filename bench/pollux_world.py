@@ -13,7 +13,7 @@ import numpy as np
 from bench.pollux_apps import App
 from fairway.decide import goodput
 from fairway.decide.goodput import Pace
-from fairway.decide.goodput_fit import Measured, fitted
+from fairway.decide.goodput_fit import Steps, fitted
 from fairway.state.columns import Ints
 
 NODES: Final = 16
@@ -105,7 +105,7 @@ class Job:
         self.most = max(self.most, key[1])
         nodes, gpus, local = np.array(list(self.steps), np.int64).T
         step, sync = np.array(list(self.steps.values())).T
-        self.pace = fitted(Measured(nodes, gpus, local, step - sync, step), self.pace)
+        self.pace = fitted(Steps(nodes, gpus, local, step - sync, step), self.pace)
 
 
 class Policy(Protocol):

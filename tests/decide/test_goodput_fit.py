@@ -6,14 +6,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fairway.decide.goodput import Pace, compute_time, step_time
-from fairway.decide.goodput_fit import Measured, fitted
+from fairway.decide.goodput_fit import Steps, fitted
 from fairway.model.errors import InvalidField
 
 
-def measured(pace: Pace, points: list[tuple[int, int, int]]) -> Measured:
+def measured(pace: Pace, points: list[tuple[int, int, int]]) -> Steps:
     """What a job of this pace measures at (nodes, GPUs, local batch)."""
     nodes, gpus, local = np.array(points, np.int64).T
-    return Measured(nodes, gpus, local, compute_time(pace, local), step_time(pace, nodes, gpus, local))
+    return Steps(nodes, gpus, local, compute_time(pace, local), step_time(pace, nodes, gpus, local))
 
 
 paces = st.builds(
@@ -63,7 +63,7 @@ def test_one_step_is_half_constant() -> None:
 def test_a_step_takes_time() -> None:
     one = np.array([1])
     with pytest.raises(InvalidField, match="measured"):
-        fitted(Measured(one, one, one, np.array([0.0]), np.array([1.0])))
+        fitted(Steps(one, one, one, np.array([0.0]), np.array([1.0])))
     none = np.zeros(0, np.int64)
     with pytest.raises(InvalidField, match="measured"):
-        fitted(Measured(none, none, none, np.zeros(0), np.zeros(0)))
+        fitted(Steps(none, none, none, np.zeros(0), np.zeros(0)))

@@ -17,7 +17,7 @@ from typing import Final, Literal
 import numpy as np
 
 from fairway.decide.goodput import Limits, Noise, Pace, tune
-from fairway.decide.goodput_fit import Measured, fitted
+from fairway.decide.goodput_fit import Steps, fitted
 from fairway.model.elastic import Batch
 from fairway.model.job import Job
 from fairway.model.plan import Placement
@@ -173,7 +173,7 @@ def _pace(runs: tuple[Run, ...]) -> Pace:
     compute = np.where(alone, step / accumulate, np.where(compute > 0, compute, np.nan))
     if np.isnan(compute).all():
         compute = step / accumulate
-    return fitted(Measured(nodes, workers, local, compute, step, accumulate - 1))
+    return fitted(Steps(nodes, workers, local, compute, step, accumulate - 1))
 
 
 @lru_cache(maxsize=4096)

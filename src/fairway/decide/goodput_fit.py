@@ -25,7 +25,7 @@ LEAST_OVERLAP: Final = 1.001
 MOST_OVERLAP: Final = 10.0
 
 
-class Measured(NamedTuple):
+class Steps(NamedTuple):
     """Steps of one job, all (M,): on how many nodes and GPUs, with which local batch, seconds of computing one local
     batch (NaN where nobody measured it), and seconds of a whole step, which adds up ``accumulated`` + 1 local batches;
     None: one."""
@@ -43,7 +43,7 @@ class Measured(NamedTuple):
         return once if self.accumulated is None else once + self.accumulated * compute_time(pace, self.local)
 
 
-def fitted(measured: Measured, known: Pace | None = None) -> Pace:
+def fitted(measured: Steps, known: Pace | None = None) -> Pace:
     """The pace that explains the steps best. ``known`` is the pace before the last step was measured: it is kept if it
     foretold that step to ``FORETOLD``, and else is where the search begins. Raises InvalidField when there are no
     steps, or one took no time."""
@@ -60,13 +60,13 @@ def fitted(measured: Measured, known: Pace | None = None) -> Pace:
     return found
 
 
-def _foretold(pace: Pace, measured: Measured) -> bool:
+def _foretold(pace: Pace, measured: Steps) -> bool:
     step = np.abs(np.log(measured.predicted(pace)[-1:] / measured.step[-1:]))
     compute = np.abs(np.log(compute_time(pace, measured.local[-1:]) / measured.compute[-1:]))
     return bool(step[0] < FORETOLD and not compute[0] >= FORETOLD)  # not known is as good as foretold
 
 
-def _seen(measured: Measured, known: Pace | None) -> tuple[Bools, Pace]:
+def _seen(measured: Steps, known: Pace | None) -> tuple[Bools, Pace]:
     """(which parameters the steps say anything about (7,), where to start, with the others at what stands for them)."""
     across = measured.nodes > 1
     within = ~across & (measured.gpus > 1)
@@ -87,7 +87,7 @@ def _seen(measured: Measured, known: Pace | None) -> tuple[Bools, Pace]:
     return free, Pace(*values)
 
 
-def _off(values: Floats, measured: Measured) -> Floats:
+def _off(values: Floats, measured: Steps) -> Floats:
     """What least squares makes small: logarithms of predicted over measured times, and a pull towards optimism."""
     pace = Pace(*values.tolist())
     root = len(measured.step) ** -0.5
@@ -97,7 +97,7 @@ def _off(values: Floats, measured: Measured) -> Floats:
     return np.concatenate([compute, step, pull])
 
 
-def _descend(measured: Measured, free: Bools, start: Pace) -> Pace:
+def _descend(measured: Steps, free: Bools, start: Pace) -> Pace:
     """Levenberg-Marquardt on the logarithms of the free parameters."""
     logs, at = np.log(np.array(start)), np.flatnonzero(free)
     low, high = np.full(7, np.log(NOTHING)), np.full(7, np.log(1e4))

@@ -19,10 +19,10 @@ from fairway.model.resources import WHOLE
 from fairway.model.time import NEVER, Instant
 from fairway.state import bookings, keep, lifecycle, quotas
 from fairway.state.cluster import ClusterState, Decision
-from fairway.state.exposure import expose, foresee, hear, look, review, tidy, watch
 from fairway.state.history import pace
 from fairway.state.jobs import home_of, placed_sums, task_need
 from fairway.state.line import advance, leave_line, set_phase
+from fairway.state.looks import expose, foresee, hear, look, review, tidy, watch
 from fairway.state.reservations import break_reservations, drop_reservation, keep_room
 from fairway.state.services import remove_service, set_service
 from fairway.state.settle import settle
