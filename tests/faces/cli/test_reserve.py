@@ -23,7 +23,7 @@ def test_what_is_reserved_is_listed_kept_and_given_up(plane: RunningPlane) -> No
     assert (made["phase"], made["missing"], made["by"] != "") == ("active", 0, True)
     listed = plane.cli("reservations").out
     assert "night" in listed
-    assert time.strftime("%Y-%m-%d %H:%M", time.localtime(made["end_ms"] / 1000)) in listed, "in local time, as asked for"
+    assert time.strftime("%Y-%m-%d %H:%M", time.localtime(made["end_ms"] / 1000)) in listed, "local time"
     again = plane.cli("reserve", "other", "--queue", "booker", "--gpus", str(gpus), "--start", "1h", "--for", "2h")
     assert again.code == 5
     assert f"largest possible then is 0 GPU: there are {gpus} GPUs in all; {gpus} are booked by night" in again.error
