@@ -26,10 +26,10 @@ class Agenda:
         self._sequence += 1
         heapq.heappush(self._heap, (at if at > self.now else self.now, rank, self._sequence, act, what))
 
-    def put_chore(self, at: int, act: Callable[[Any], None], what: Any = None, rank: int = 0) -> None:
+    def put_chore(self, at: int, act: Callable[[Any], None], what: Any = None) -> None:
         """The same for what only follows along: when nothing but chores is left, the world is at rest."""
         self._chores += 1
-        self.put(at, self._chore, (act, what), rank)
+        self.put(at, self._chore, (act, what))
 
     @property
     def next(self) -> Instant | None:

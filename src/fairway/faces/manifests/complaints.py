@@ -87,11 +87,11 @@ def unknown_key(key: str, at: Loc, model: type[BaseModel]) -> str:
     return f"unknown key; known here: {', '.join(names)}"
 
 
-def nearest(word: str, known: Iterable[str], intro: str = "did you mean") -> str:
+def nearest(word: str, known: Iterable[str]) -> str:
     """``; did you mean X?`` with the word's nearest, or nothing where none is near."""
     by_plain = {name.lower(): name for name in known}
     near = get_close_matches(word.lower(), list(by_plain), 1, 0.6)
-    return f"; {intro} {by_plain[near[0]]}?" if near else ""
+    return f"; did you mean {by_plain[near[0]]}?" if near else ""
 
 
 def _plain(key: str) -> str:

@@ -33,9 +33,9 @@ class Table:
     ``required`` columns must be there; any other may be absent or empty, and then has its default.
     """
 
-    def __init__(self, path: Path, required: tuple[str, ...], delimiter: str = ",") -> None:
+    def __init__(self, path: Path, required: tuple[str, ...]) -> None:
         self.path = path
-        self._rows = csv.reader(io.StringIO(text_of(path), newline=""), delimiter=delimiter)
+        self._rows = csv.reader(io.StringIO(text_of(path), newline=""))
         header = [name.strip() for name in next(self._rows, [])]
         missing = [name for name in required if name not in header]
         if missing:
@@ -91,8 +91,8 @@ class Table:
             raise self.wrong(column, value, f"a whole number {limit}")
         return number
 
-    def number(self, column: str, default: float | None = None, least: float = 0.0) -> float:
-        """A finite number of at least ``least``."""
+    def number(self, column: str, default: float | None = None) -> float:
+        """A finite number, 0 or more."""
         value = self.text(column)
         if not value and default is not None:
             return default
@@ -100,13 +100,13 @@ class Table:
             number = float(value)
         except ValueError:
             number = math.nan
-        if not (number >= least and math.isfinite(number)):
-            raise self.wrong(column, value, f"a number of {least:g} or more")
+        if not (number >= 0 and math.isfinite(number)):
+            raise self.wrong(column, value, "a number of 0 or more")
         return number
 
-    def seconds(self, column: str, default: float | None = None) -> int:
+    def seconds(self, column: str) -> int:
         """A time in seconds, as whole milliseconds."""
-        number = self.number(column, default)
+        number = self.number(column)
         if number > _LONGEST_S:
             raise self.wrong(column, self.text(column), "a time in seconds: it is longer than ten years")
         return round(number * 1000)
