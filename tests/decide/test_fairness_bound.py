@@ -15,6 +15,9 @@ at least (C - n + 1) x w / W GPUs, and none of its siblings holds more than what
 *With quotas.* What a sibling's quota covers goes first, and what it keeps of it may stay empty; both together are no
 more than its quota. So both bounds hold with C - Q in the place of C, Q being what all are guaranteed, and a sibling
 holds at most what it may be guaranteed, or what it held without a quota. Loans move quota about and leave Q as it is.
+
+*With swarms.* A weight is lowered to ``least`` of it at the least, and while a queue runs nothing its own only rises.
+So both bounds hold with least x w in the place of w, and W - w as it is.
 """
 
 import heapq
@@ -30,7 +33,7 @@ from fairway.model.facts import QueueSet, QuotaLent
 from fairway.model.ids import AttemptId, LoanId, QueueId
 from fairway.model.loan import Lent, Loan
 from fairway.model.plan import Start
-from fairway.model.policy import Fairness, Policy
+from fairway.model.policy import Fairness, Policy, Swarm
 from fairway.model.queue import Queue
 from fairway.model.resources import Amount
 from fairway.model.time import HOUR, MINUTE, Duration, Instant
@@ -51,13 +54,14 @@ class World:
     rng: np.random.Generator
     quotas: tuple[tuple[int, int], ...] = ((0, 0),) * len(TOPS)
     """(GPUs guaranteed, of which others may borrow) of each."""
+    swarm: Swarm = field(default_factory=Swarm)
     it: Rehearsal = field(init=False)
     ends: list[tuple[int, AttemptId]] = field(default_factory=list)
     made: int = 0
 
     def __post_init__(self) -> None:
         # A throttled queue counts as one of less weight: the bounds are for the weights as they are.
-        fairness = Fairness(half_life=Duration(2 * HOUR), history=self.history, throttle=1)
+        fairness = Fairness(half_life=Duration(2 * HOUR), history=self.history, throttle=1, swarm=self.swarm)
         self.it = Rehearsal(policy=Policy(fairness=fairness))
         self.it.nodes(a_node("n", self.gpus))
         for name, weight, (quota, lend) in zip(TOPS, self.weights, self.quotas, strict=True):
@@ -73,6 +77,11 @@ class World:
     def contested(self) -> int:
         """GPUs beyond all quotas, and those for one job more of every sibling."""
         return self.gpus - self.promised - len(TOPS) + 1
+
+    def least(self, queue: str) -> float:
+        """The least that the weight of a queue may count."""
+        swarms = self.swarm.within > 0
+        return self.weights[TOPS.index(queue)] * (self.swarm.least if swarms else 1)
 
     def used(self, queue: str) -> int:
         """GPUs that a queue holds now."""
@@ -128,6 +137,14 @@ def other_leaves(top: str) -> Callable[[str], bool]:
     return lambda leaf: leaf.partition("/")[0] != top
 
 
+SWARMS = st.builds(
+    Swarm,
+    # The longest jobs here would do for a swarm: those that are over in no time are then half of them, or nearly all.
+    within=st.sampled_from((0, 30 * MINUTE, LONGEST)).map(Duration),
+    allowed=st.sampled_from((1, 5)),
+    half_life=st.sampled_from((HOUR, 12 * HOUR)).map(Duration),
+    least=st.sampled_from((0.1, 0.5)),
+)
 QUOTAS = st.tuples(*[st.tuples(st.integers(0, 3), st.integers(0, 3))] * len(TOPS))
 
 
@@ -136,7 +153,7 @@ def worlds(*history: float) -> st.SearchStrategy[World]:
     weights = st.tuples(*[st.sampled_from((0.5, 1.0, 2.0, 4.0))] * len(TOPS))
     chance = st.integers(0, 1 << 30).map(np.random.default_rng)
     quotas = st.one_of(st.just(((0, 0),) * len(TOPS)), QUOTAS)
-    made = st.builds(World, st.integers(4, 12), weights, st.sampled_from(history), chance, quotas)
+    made = st.builds(World, st.integers(4, 12), weights, st.sampled_from(history), chance, quotas, SWARMS)
     return made.filter(lambda world: world.contested > 0)
 
 
@@ -147,8 +164,8 @@ def test_whoever_waits_starts_within_the_bound_whatever_it_has_used(world: World
     begun = greed + LONGEST
     world.run(begun, other_leaves(top), lambda now: None)
     started: list[int] = []
-    weight, everybody = world.weights[TOPS.index(top)], sum(world.weights)
-    fading = world.history * world.gpus * (everybody - weight) / (weight * world.contested)
+    weight, others = world.least(top), sum(world.weights) - world.weights[TOPS.index(top)]
+    fading = world.history * world.gpus * others / (weight * world.contested)
     bound = LONGEST + 2 * HOUR * max(log2(fading), 0.0) if fading else LONGEST
     world.run(begun + int(bound) + 2, lambda leaf: True, lambda now: started.append(now) if world.used(top) else None)
     assert started, f"{top} got nothing within {bound / MINUTE:g} minutes"
@@ -163,7 +180,8 @@ def test_whoever_waits_has_its_part_in_every_stretch_and_nobody_has_it_all(world
     world.run(begun + 6 * LONGEST, lambda leaf: True, lambda now: use.append((now, {q: world.used(q) for q in TOPS})))
     weights = dict(zip(TOPS, world.weights, strict=True))
     for queue in TOPS:
-        part = world.contested * weights[queue] / sum(world.weights)
+        weight = world.least(queue)
+        part = world.contested * weight / (weight + sum(world.weights) - weights[queue])
         for index, (now, held) in enumerate(use):
             if now < begun + 2 * LONGEST:
                 continue
@@ -173,4 +191,4 @@ def test_whoever_waits_has_its_part_in_every_stretch_and_nobody_has_it_all(world
             assert most >= part - 1e-9, f"{queue} holds at most {most} of its {part:g}"
             for other in TOPS:
                 if other != queue:
-                    assert held[other] <= max(world.promised, most * weights[other] / weights[queue] + 1 + 1e-9)
+                    assert held[other] <= max(world.promised, most * weights[other] / weight + 1 + 1e-9)

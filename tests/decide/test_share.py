@@ -13,13 +13,14 @@ from fairway.decide.turns import Alone, Turns
 from fairway.model.facts import QueueSet
 from fairway.model.ids import QueueId
 from fairway.model.job import PriorityClass
-from fairway.model.policy import Fairness, Policy
+from fairway.model.policy import Fairness, Policy, Swarm
 from fairway.model.queue import Queue
 from fairway.model.resources import Amount
 from fairway.model.time import HOUR, Duration
 from fairway.state.snapshot import Snapshot, Trial, snapshot
 from fairway.testing.builders import Rehearsal, a_job, a_node, a_request, submitted
 
+SWARM = Swarm(allowed=2, least=0.3)
 PATHS = ("a", "b", "a/x", "a/y", "b/x", "b/x/u", "b/x/v", "c")
 
 
@@ -32,6 +33,8 @@ class Case:
     running: list[tuple[int, int, int]]
     jobs: list[tuple[int, int, int, PriorityClass]]
     refused: list[bool]
+    short: list[int]
+    """Queues of jobs that were over in no time."""
 
 
 cases = st.builds(
@@ -44,12 +47,13 @@ cases = st.builds(
         max_size=40,
     ),
     st.lists(st.booleans(), min_size=40, max_size=40),
+    st.one_of(st.just([]), st.lists(st.sampled_from((*range(8), 3, 3, 3)), max_size=12)),
 )
 
 
 def stage(case: Case) -> Rehearsal:
     """A large cluster with the case's queues, what runs, and then the line."""
-    it = Rehearsal(policy=Policy(fairness=Fairness(half_life=Duration(2 * HOUR))))
+    it = Rehearsal(policy=Policy(fairness=Fairness(half_life=Duration(2 * HOUR), swarm=SWARM)))
     it.nodes(*(a_node(f"n{i}", 8, cpu=96) for i in range(40)))
     for path, weight, quota in zip(PATHS, case.weights, case.quotas, strict=True):
         amount = Amount(gpu_milli=None if quota is None else quota * 1000)
@@ -58,6 +62,11 @@ def stage(case: Case) -> Rehearsal:
         it.tell(submitted(a_job(f"r{index}", a_request(gpus, cores), queue=PATHS[queue])))
         it.decide()
     it.tell(after=3 * HOUR)
+    for index, queue in enumerate(case.short):
+        it.tell(submitted(a_job(f"s{index}", a_request(0, 1), queue=PATHS[queue])))
+        it.decide()
+        it.start(f"s{index}")
+        it.end(f"s{index}")
     for index, (queue, gpus, cores, cls) in enumerate(case.jobs):
         it.tell(submitted(a_job(f"j{index}", a_request(gpus, cores), queue=PATHS[queue], cls=cls)))
     return it
@@ -95,6 +104,15 @@ def by_tournament(it: Rehearsal, case: Case, *, fast: bool) -> list[int]:
     return found
 
 
+def kept(case: Case, name: str, *, below: bool = False) -> float:
+    """What part of its weight is left of a queue, or of its own jobs, by how many were over in no time."""
+    beyond = 0
+    for path in PATHS:
+        if path == name or (below and path.startswith(f"{name}/")):
+            beyond += max([PATHS[queue] for queue in case.short].count(path) - SWARM.allowed, 0)
+    return max(SWARM.allowed / (SWARM.allowed + beyond), SWARM.least)
+
+
 def by_hand(it: Rehearsal, case: Case) -> list[int]:
     """The same, as the module says it: from the root down, again for every turn."""
     snap = snapshot(it.state)
@@ -110,7 +128,7 @@ def by_hand(it: Rehearsal, case: Case) -> list[int]:
     def weight_of(row: int) -> float:
         """Half of it for who has used more than its quota for long."""
         long = any(0 <= queues.quota[row, c] < average[row, c] for c in range(3))
-        return float(queues.weight[row]) * (0.5 if long else 1.0)
+        return float(queues.weight[row]) * (0.5 if long else 1.0) * kept(case, queues.id_of(row), below=True)
 
     children = {row: [other for other in queues.rows() if queues.above[other][1:2] == [row]] for row in queues.rows()}
 
@@ -136,7 +154,7 @@ def by_hand(it: Rehearsal, case: Case) -> list[int]:
             row, below = waiting[queue][0], children[queue]
             use = trial.used[queue] - trial.used[below].sum(axis=0)
             use = use + np.maximum(past[queue] - past[below].sum(axis=0), 0)
-            sent.append((tier(row), dominant(use, 1.0), place_of[row], row))
+            sent.append((tier(row), dominant(use, kept(case, queues.id_of(queue))), place_of[row], row))
         if not sent:
             return None
         chosen = min(sent)

@@ -19,13 +19,14 @@ from fairway.model.policy import (
     Elastic,
     Fairness,
     Policy,
+    Swarm,
 )
 from fairway.model.queue import Queue
 from fairway.model.resources import Request
 from fairway.model.time import HOUR, MINUTE, SECOND, Duration, Instant
 from fairway.model.where import ANYWHERE, Apart, Selector, Together, Where
 from fairway.testing.builders import EXECUTOR, a_job, a_node, a_request
-from tests.properties.policies import LEVELS, a_policy, a_queue
+from tests.properties.policies import LEVELS, a_policy, a_queue, a_swarm
 
 KINDS = ("H100", "A100")
 QUEUES = ("ads", "ads/rank", "lab", "lab/vision", "")
@@ -272,10 +273,15 @@ def _stream(rng: Random) -> Made:
     return Made("stream", policy, nodes, [], work)
 
 
+def _some_swarm(rng: Random) -> Swarm:
+    """Mostly none: what may lower a weight makes bounds wider."""
+    return a_swarm(rng) if rng.random() < 0.3 else Swarm(within=Duration(0))
+
+
 def _tenants(rng: Random) -> Made:
     """Sibling queues without quotas, each of which always has a job of one GPU in line, after a time in which only one
     of them had."""
-    fairness = Fairness(Duration(rng.choice((HOUR, 2 * HOUR))), rng.choice((0.0, 1.0)))
+    fairness = Fairness(Duration(rng.choice((HOUR, 2 * HOUR))), rng.choice((0.0, 1.0)), swarm=_some_swarm(rng))
     policy = Policy(fairness=fairness)
     nodes = [a_node(f"n{index}", rng.choice((2, 4))) for index in range(rng.randint(1, 2))]
     names = ("a", "b", "c")[: rng.randint(2, 3)]

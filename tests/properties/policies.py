@@ -16,6 +16,7 @@ from fairway.model.policy import (
     Placing,
     Policy,
     Preemption,
+    Swarm,
 )
 from fairway.model.queue import DISCIPLINES, Queue, RollingQuota
 from fairway.model.resources import WHOLE, Amount
@@ -35,6 +36,7 @@ def a_policy(rng: Random) -> Policy:
             half_life=Duration(rng.choice((HOUR, 24 * HOUR))),
             history=rng.choice((0.0, 1.0, 3.0)),
             throttle=rng.choice((0.5, 1.0)),
+            swarm=a_swarm(rng),
         ),
         backfill=Backfill(
             mode=rng.choice(("none", "easy", "easy", "conservative")),
@@ -86,6 +88,12 @@ def _elastic(rng: Random) -> Elastic:
         settle=Duration(rng.choice((0, 10)) * MINUTE),
         scaling=rng.choice((0.5, 0.9, 1.0)),
     )
+
+
+def a_swarm(rng: Random) -> Swarm:
+    """With so few jobs an hour is over in no time, too."""
+    within, half_life = rng.choice((0, MINUTE, 10 * MINUTE, HOUR)), rng.choice((10 * MINUTE, HOUR, 12 * HOUR))
+    return Swarm(Duration(within), rng.choice((1, 1, 3, 1000)), Duration(half_life), rng.choice((0.1, 0.5)))
 
 
 def a_queue(rng: Random, name: str) -> Queue:

@@ -17,7 +17,8 @@ could be kept for it.
 
 Tenants: of n sibling queues with weights that add up to W, on C GPUs, with jobs of one GPU, a queue of weight w that
 runs nothing and has a job in line starts one within ``D + H x max(0, log2(h C (W - w) / (w (C - n + 1))))``, where H is
-the half-life and h the weight of the past (derived in ``tests/decide/test_fairness_bound``).
+the half-life and h the weight of the past (derived in ``tests/decide/test_fairness_bound``); with swarms of short jobs
+w counts ``fairness.swarm.least`` times.
 """
 
 from collections.abc import Iterator
@@ -142,8 +143,9 @@ class Tenants:
         """Milliseconds."""
         gpus, fairness = sum(node.gpus for node in self.made.nodes), self.made.policy.fairness
         weights = {queue.id: queue.weight for queue in self.made.queues}
-        weight, everybody, held = weights[name], sum(weights.values()), gpus - len(weights) + 1
+        least = fairness.swarm.least if fairness.swarm.within else 1.0
+        weight, others, held = weights[name] * least, sum(weights.values()) - weights[name], gpus - len(weights) + 1
         if held <= 0:
             return float("inf")  # more queues than GPUs: rounding may leave one out for longer
-        fading = fairness.history * gpus * (everybody - weight) / (weight * held)
+        fading = fairness.history * gpus * others / (weight * held)
         return longest + fairness.half_life * max(log2(fading), 0.0) + SLACK if fading else longest + SLACK

@@ -60,15 +60,15 @@ def test_a_recorded_checkpoint_stands_for_its_frames(store: SqliteStore) -> None
 
 
 def _without_history(state: ClusterState) -> Dump:
-    """What a checkpoint of any version keeps: the oldest ones have no run times, no averages of use, no count of
-    preemptions and no groups of victims, so only frames after them tell any."""
+    """What a checkpoint of any version keeps: the oldest ones have no run times, no averages of use, no counts of
+    preemptions and of short jobs and no groups of victims, so only frames after them tell any."""
     kept = decode_value(dump(state), Dump)
     jobs = tuple(replace(job, history=-1, ran=0, pace=0.0) for job in kept.jobs)
     queues = tuple(replace(queue, average=(), averaged_at=0, guaranteed=(), guaranteed_at=0) for queue in kept.queues)
     groups = tuple(sorted((g for g in kept.groups if not g.yields), key=lambda g: (g.shape, g.queue, g.cls)))
     shapes = tuple(replace(shape, seen=0, learned=0) for shape in kept.shapes)
     kept = replace(kept, jobs=jobs, queues=queues, groups=groups, shapes=shapes)
-    return replace(kept, learned=0, kinds_of_work=(), preempted=())
+    return replace(kept, learned=0, kinds_of_work=(), preempted=(), short=())
 
 
 def test_a_recorded_journal_fills_the_tables(store: SqliteStore, tmp_path: Path) -> None:

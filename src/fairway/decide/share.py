@@ -43,13 +43,28 @@ def shares(snap: Snapshot, policy: Policy) -> Floats:
 
 def weights(snap: Snapshot, policy: Policy) -> Floats:
     """(Q,) what each queue's share is divided by: its weight, or ``throttle`` times that while its average use is above
-    its guaranteed quota in a resource that the quota names."""
+    its guaranteed quota in a resource that the quota names; less while too many jobs of it, or of queues below it, are
+    over in no time (``Swarm.weight``)."""
     queues, height = snap.queues, snap.queues.height
-    quota, weight = queues.quota[:height], queues.weight[:height]
-    if policy.fairness.throttle == 1 or not (quota >= 0).any():
-        return weight
-    long = ((quota >= 0) & (queues.average_at(snap.now) > quota)).any(axis=1)
-    return np.where(long, weight * policy.fairness.throttle, weight)
+    quota, weight, rules = queues.quota[:height], queues.weight[:height], policy.fairness.swarm
+    if policy.fairness.throttle < 1 and (quota >= 0).any():
+        long = ((quota >= 0) & (queues.average_at(snap.now) > quota)).any(axis=1)
+        weight = np.where(long, weight * policy.fairness.throttle, weight)
+    swarms = snap.short.beyond(queues, snap.now, rules)
+    if swarms:
+        weight = weight.copy()
+        for row, counts in swarms.items():
+            weight[row] *= rules.weight(counts)
+    return weight
+
+
+def _own_weights(snap: Snapshot, policy: Policy, entrants: Ints) -> Floats:
+    """(E,) the weight of the jobs of each queue itself, which stand beside the queues below it."""
+    weight, rules = np.ones(len(entrants)), policy.fairness.swarm
+    if snap.short.beyond(snap.queues, snap.now, rules):
+        for at, row in enumerate(entrants.tolist()):
+            weight[at] = rules.weight([snap.short.count_at(row, snap.now, rules.half_life)])
+    return weight
 
 
 def turns(snap: Snapshot, trial: Trial, policy: Policy, queue_of: Ints, jobs: tuple[Ints, Ints, Ints]) -> Columns:
@@ -65,8 +80,7 @@ def turns(snap: Snapshot, trial: Trial, policy: Policy, queue_of: Ints, jobs: tu
     past, members = past_use(snap, policy), len(parent)
     uses = np.concatenate([trial.used[rows], _own(snap, trial.used)[entrants]])
     pasts = np.concatenate([past[rows], np.maximum(_own(snap, past)[entrants], 0.0)])
-    # The jobs of a queue itself stand beside the queues below it, with a weight of 1.
-    weight = np.concatenate([weights(snap, policy)[rows], np.ones(len(entrants))])
+    weight = np.concatenate([weights(snap, policy)[rows], _own_weights(snap, policy, entrants)])
     shape, cls, order = jobs
     return (
         (entrants, np.append(firsts[1:], len(queue_of)), shape, snap.groups.shapes.sums, cls, order),

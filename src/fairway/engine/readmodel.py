@@ -15,7 +15,7 @@ from dataclasses import replace
 from fairway.decide.share import shares
 from fairway.engine.present import amount, booking_statuses, ended_status, live_status, node_status, service_status
 from fairway.engine.standing import guaranteed, guaranteed_gpu_ms, loan_notes
-from fairway.engine.status import BookingStatus, JobStatus, NodeStatus, QueueStatus, ServiceStatus
+from fairway.engine.status import BookingStatus, JobStatus, NodeStatus, QueueStatus, ServiceStatus, Swarming
 from fairway.engine.story import end_sentence, sentence
 from fairway.model.ids import BookingId, JobId, NodeId, QueueId, ServiceId
 from fairway.model.job import Job
@@ -141,7 +141,7 @@ class ReadModel:
                 services.add(status.service)
         for node in state.nodes.row_of if first else news.nodes:
             self._nodes[node] = node_status(state, state.nodes.row_of[node])
-        self._queues.fold(state, at, everything=first)
+        self._queues.fold(state, at, everything=first or state.policy is not self._policy)
         for service in services:
             self._service(state, service)
         self._pools = tuple(state.pools.values())
@@ -274,11 +274,14 @@ class _Queues:
                 publish[above] = None
         if publish:
             fair = shares(snapshot(state), state.policy), queues.average_at(state.now)[:, 2]
+            swarms = state.short.beyond(queues, state.now, state.policy.fairness.swarm)
             for row in publish:
-                self.published[queues.id_of(row)] = self._status(state, row, now, fair)
+                self.published[queues.id_of(row)] = self._status(state, row, now, fair, swarms.get(row))
         self._changed.clear()
 
-    def _status(self, state: ClusterState, row: int, now: Instant, fair: tuple[Floats, Floats]) -> QueueStatus:
+    def _status(
+        self, state: ClusterState, row: int, now: Instant, fair: tuple[Floats, Floats], short: list[float] | None
+    ) -> QueueStatus:
         queues, spec = state.queues, state.queues.spec[row]
         pending, running, since = self._below[row]
         return QueueStatus(
@@ -303,4 +306,5 @@ class _Queues:
             rolling_gpu_ms=queues.spent_lately(row, state.now) if row in queues.rolling else 0,
             share=round(float(fair[0][row]), 6),
             average_gpu_milli=round(float(fair[1][row])),
+            swarm=Swarming(state.policy.fairness.swarm, tuple(short), state.now) if short else None,
         )

@@ -11,9 +11,10 @@ from fairway.model.booking import Booking, Devices
 from fairway.model.ids import ExecutorId, JobId, NodeId, PoolId, QueueId, ServiceId
 from fairway.model.node import Node
 from fairway.model.phases import Cause, JobPhase, Reach
+from fairway.model.policy import Swarm
 from fairway.model.queue import Discipline, RollingQuota
 from fairway.model.resources import Amount
-from fairway.model.time import Instant
+from fairway.model.time import Instant, format_duration, format_instant
 
 
 class Training(NamedTuple):
@@ -121,6 +122,29 @@ class JobStatus:
         return self.gpu_ms + (self.gpu_milli * max(now - self.as_of, 0) if self.phase.live else 0)
 
 
+class Swarming(NamedTuple):
+    """So many jobs of a queue were over in no time that it comes later than its weight says."""
+
+    rules: Swarm
+    counts: tuple[float, ...]
+    """Of the queues at or below it that have too many, as of ``at``."""
+    at: Instant
+
+    @property
+    def until(self) -> Instant:
+        """When all of them are allowed, if nothing is added to them."""
+        return max(self.rules.allowed_from(count, self.at) for count in self.counts)
+
+    def counts_at(self, now: int) -> list[float]:
+        """The counts that are still too large."""
+        faded = (count * 2.0 ** (-max(now - self.at, 0) / self.rules.half_life) for count in self.counts)
+        return [count for count in faded if count > self.rules.allowed]
+
+    def weight_at(self, now: int) -> float:
+        """What part of its weight counts."""
+        return self.rules.weight(self.counts_at(now))
+
+
 @dataclass(frozen=True, slots=True)
 class QueueStatus:
     """A queue; everything counted includes the queues below it."""
@@ -158,6 +182,8 @@ class QueueStatus:
     """Milli-GPU milliseconds that it was guaranteed, as of ``as_of``: whatever it used of them."""
     notes: tuple[str, ...] = ()
     """What else is to be known of it now, as sentences."""
+    swarm: Swarming | None = None
+    """Too many of its jobs were over in no time, as of ``as_of``; None where they were not."""
 
     @property
     def borrowed_gpu_milli(self) -> int:
@@ -165,6 +191,15 @@ class QueueStatus:
         return max((self.used.gpu_milli or 0) - (self.guaranteed.gpu_milli or 0), 0)
 
     """None: the policy's."""
+
+    def swarm_at(self, now: int) -> Swarming | None:
+        """What still lowers its weight."""
+        return self.swarm if self.swarm and self.swarm.counts_at(now) else None
+
+    def notes_at(self, now: int) -> tuple[str, ...]:
+        """What else is to be known of it, as sentences: of a waiting job's queue, why it comes later than it might."""
+        swarm = self.swarm_at(now)
+        return (*self.notes, swarm_note(swarm, self.id, now)) if swarm else self.notes
 
     def gpu_ms_at(self, now: int) -> int:
         """Milli-GPU milliseconds used up to ``now``."""
@@ -178,6 +213,17 @@ class QueueStatus:
         """GPU-hours guaranteed up to ``now``."""
         since = (self.guaranteed.gpu_milli or 0) * max(now - self.as_of, 0)
         return (self.guaranteed_gpu_ms + since) / 3_600_000_000
+
+
+def swarm_note(swarm: Swarming, queue: QueueId, now: int) -> str:
+    """Why a queue comes later than its weight says, as a sentence."""
+    rules, counts = swarm.rules, swarm.counts_at(now)
+    return (
+        f"queue {queue or '(root)'} comes later: {sum(counts):.0f} of its jobs ended less than "
+        f"{format_duration(rules.within)} after their start lately, {rules.allowed} "
+        f"{'are' if len(counts) == 1 else 'of each queue are'} allowed, so {rules.weight(counts):.2f} of its weight "
+        f"counts; all of it from {format_instant(swarm.until)} UTC on, if no more do"
+    )
 
 
 @dataclass(frozen=True, slots=True)

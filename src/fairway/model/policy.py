@@ -6,15 +6,16 @@ Each capability has a part of its own. A part is a frozen dataclass whose fields
 like ``10m``, ``Literal`` is a choice, a nested part is a mapping.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
-from math import isfinite
+from math import ceil, isfinite, log2
 from typing import Literal, get_args
 
 from fairway.model.admission import Admission
 from fairway.model.errors import InvalidField
 from fairway.model.job import LONGEST
 from fairway.model.queue import DISCIPLINES, Discipline
-from fairway.model.time import DAY, HOUR, MINUTE, SECOND, Duration
+from fairway.model.time import DAY, HOUR, MINUTE, SECOND, Duration, Instant
 from fairway.model.where import Level
 
 
@@ -100,14 +101,47 @@ class Placing:
 
 
 @dataclass(frozen=True, slots=True)
+class Swarm:
+    """What many jobs that are over in no time cost their queue.
+
+    A job counts that ends by itself less than ``within`` after its start; 0s: none does. A count halves every
+    ``half_life``. Above ``allowed``, the weight of the queue, and of those above it, counts ``allowed`` / count times,
+    and ``least`` times at the least.
+    """
+
+    within: Duration = Duration(10 * SECOND)
+    allowed: int = 1000
+    half_life: Duration = HOUR
+    least: float = 0.1
+
+    def __post_init__(self) -> None:
+        within(self, "policy.fairness.swarm", "within", 0, DAY)
+        within(self, "policy.fairness.swarm", "allowed", 1, 1_000_000_000)
+        within(self, "policy.fairness.swarm", "half_life", SECOND, 3650 * DAY)
+        within(self, "policy.fairness.swarm", "least", 0.001, 1)
+
+    def weight(self, counts: Iterable[float]) -> float:
+        """What part of its weight a queue keeps where queues at or below it have such counts: 1 where all are allowed.
+        What each has beyond that adds up, so that many who keep to it cost those above them nothing."""
+        beyond = sum(max(count - self.allowed, 0.0) for count in counts)
+        return max(self.allowed / (self.allowed + beyond), self.least)
+
+    def allowed_from(self, count: float, at: int) -> Instant:
+        """When a count as of ``at`` is allowed, if nothing is added to it."""
+        over = max(log2(max(count, 1.0) / self.allowed), 0.0)
+        return Instant(at + ceil(over * self.half_life))
+
+
+@dataclass(frozen=True, slots=True)
 class Fairness:
     """``half_life``: in what time past use counts half. ``history``: how much the decayed average of past use counts
     beside what is used now. ``throttle``: what the weight of a queue is multiplied with while that average is above its
-    guaranteed quota."""
+    guaranteed quota. ``swarm``: what many jobs that are over in no time cost."""
 
     half_life: Duration = Duration(DAY)
     history: float = 1.0
     throttle: float = 0.5
+    swarm: Swarm = Swarm()
 
     def __post_init__(self) -> None:
         within(self, "policy.fairness", "throttle", 0.001, 1)

@@ -101,6 +101,7 @@ def _pool_set(state: ClusterState, fact: f.PoolSet) -> None:
 def _policy_set(state: ClusterState, fact: f.PolicySet) -> None:
     """Whoever was refused under another policy is tried again."""
     if fact.policy != state.policy:
+        state.short.settle(state.now, state.policy.fairness.swarm.half_life)
         state.policy = fact.policy
         foresee(state)
         state.reconsider()

@@ -85,7 +85,8 @@ def _queues(state: ClusterState) -> list[str]:
             stored = int(getattr(queues, what)[row])
             if stored != counter[row]:
                 wrong.append(f"queue {name}: {what} {stored} but recomputed {counter[row]}")
-    return wrong + _averages(state) + _kept(state)
+    short = state.short.problems(queues, state.now, state.policy.fairness.swarm.half_life)
+    return wrong + _averages(state) + _kept(state) + short
 
 
 def _kept(state: ClusterState) -> list[str]:

@@ -39,6 +39,7 @@ from fairway.state.history import RunTimes
 from fairway.state.jobs import JobTable
 from fairway.state.loans import Loans, count_guaranteed
 from fairway.state.measured import Measurements
+from fairway.state.swarm import ShortEnds
 from fairway.state.tables import NodeTable, QueueTable
 from fairway.state.window import Window
 
@@ -147,7 +148,7 @@ class ClusterState:
         self.policy = Policy()
         self.nodes, self.queues = NodeTable(), QueueTable()
         self.jobs, self.groups = JobTable(), GroupTable()
-        self.loans = Loans(self.queues)
+        self.loans, self.short = Loans(self.queues), ShortEnds()
         self.history = RunTimes()
         self.measured = Measurements()
         self.services: dict[ServiceId, Service] = {}

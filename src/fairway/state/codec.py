@@ -100,6 +100,7 @@ def _record(state: ClusterState) -> Dump:
         measured=state.measured.records(),
         bookings=tuple(state.bookings.table.values()),
         loans=tuple(state.loans.agreed.values()),
+        short=state.short.saved(queues),
     )  # fmt: skip
 
 
@@ -156,6 +157,7 @@ def load(data: bytes) -> ClusterState:
         if 0 < record.review_at < NEVER:
             state.set_timer(Instant(record.review_at), "review", record.spec.id, 0)
     restore(state, saved.loans, [(record.guaranteed, record.guaranteed_at) for record in saved.queues])
+    state.short.restore(state.queues, saved.short, saved.now, saved.policy.fairness.swarm.half_life)
     _load_nodes(state, saved)
     groups = state.groups
     for record in saved.shapes:
@@ -195,8 +197,7 @@ def load(data: bytes) -> ClusterState:
     if state.exposed_at:
         state.set_timer(state.exposed_at, "exposed", JobId(""), 0)
     state.measured.restore(saved.measured)
-    state.strays = dict(saved.strays)
-    state.inventory_seq = dict(saved.inventory_seq)
+    state.strays, state.inventory_seq = dict(saved.strays), dict(saved.inventory_seq)
     state.services = {service.id: service for service in saved.services}
     state.replicas = {ServiceId(name): dict.fromkeys(ids) for name, ids in saved.replicas}
     state.pools = {PoolId(pool.id): pool for pool in saved.pools}

@@ -243,7 +243,10 @@ def _learn(state: ClusterState, row: int, cause: Cause, started: Instant, ended:
     """Remember how long the work took when it has come to an end of its own; else keep what of it was not lost."""
     jobs, pace = state.jobs, state.jobs.pace.item(row)
     if cause in OWN_ENDS:
-        work = jobs.ran.item(row) + (ended - started) * pace
+        ran, swarm = jobs.ran.item(row), state.policy.fairness.swarm
+        if ended - started < swarm.within and not ran and cause is not Cause.CANCELLED:
+            state.short.add(jobs.queue.item(row), state.now, swarm.half_life)
+        work = ran + (ended - started) * pace
         state.history.learn(jobs.history.item(row), work, jobs.job(row).estimate)
         for kept in state.reserved.values():  # who waits may now be forecast to be short enough for what is kept
             state.roomier.update(dict.fromkeys(state.nodes.row_of[task.node] for task in kept.placement))

@@ -157,3 +157,4 @@ class Dump:
     measured: tuple[MeasuredRecord, ...] = ()
     bookings: tuple[Booked, ...] = ()
     loans: tuple[Agreed, ...] = ()
+    short: tuple[tuple[QueueId, float, int], ...] = ()

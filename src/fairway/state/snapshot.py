@@ -21,6 +21,7 @@ from fairway.state.history import RunTimes
 from fairway.state.jobs import JobTable, placed_sums, task_need
 from fairway.state.lending import Lending
 from fairway.state.measured import Measurements
+from fairway.state.swarm import ShortEnds
 from fairway.state.tables import NodeTable, QueueTable, Watcher, summed_up
 
 
@@ -47,6 +48,8 @@ class Snapshot(NamedTuple):
     """What programs have measured of themselves."""
     bookings: Bookings
     """What queues have booked for a time."""
+    short: ShortEnds
+    """How many of their jobs were over in no time."""
     preempted: int = 0
     """Jobs told to stop for others in the last hour."""
     moved: int = 0
@@ -70,7 +73,7 @@ def snapshot(state: ClusterState) -> Snapshot:
         overdue = tuple(sorted(row_of[job] for job in state.overdue))
     return Snapshot(
         state.now, state.nodes, state.queues, state.jobs, state.groups, held, overdue, state.history,
-        state.reserved, state.measured, state.bookings, state.preempted.count(state.now),
+        state.reserved, state.measured, state.bookings, state.short, state.preempted.count(state.now),
         state.moved.count(state.now), state.tidy_due,
         tuple(sorted([row_of[job] for job in state.flexible])) if state.flexible else (), state.look_due,
     )  # fmt: skip

@@ -114,6 +114,28 @@ def test_the_policy_is_shown_changed_and_taken_back(plane: RunningPlane) -> None
     assert "max_victims" in wrong.err
 
 
+def test_a_queue_says_what_its_swarm_of_short_jobs_costs(plane: RunningPlane) -> None:
+    before = plane.cli("policy").out
+    swarm = {"kind": "Policy", "fairness": {"swarm": {"allowed": 1}}}
+    assert "fairness.swarm.allowed: 1000 -> 1" in apply(plane, swarm, options=("--dry-run",))
+    apply(plane, swarm, {"kind": "Queue", "name": "storm/sweep"})
+    for _ in range(3):
+        assert plane.cli("submit", "--queue", "storm/sweep", "--wait", "--", "true").code == 0
+    found = wait_for(lambda: {each["id"]: each for each in plane.cli("queues", "--json").json if each["swarm"]})
+    assert set(found) >= {"storm", "storm/sweep"}
+    assert found["storm/sweep"]["swarm"]["allowed"] == 1
+    assert found["storm/sweep"]["swarm"]["weight_counts"] < 0.6
+    assert "queue storm/sweep comes later" in " ".join(plane.cli("queues").out.split())
+    job = plane.cli("submit", "--queue", "storm/sweep", "--not-before", "1h", "--", "true").out.strip()
+    assert any(
+        "queue storm/sweep comes later" in note for note in plane.cli("explain", job, "--json").json["queue_notes"]
+    )
+    assert "queue storm/sweep comes later" in " ".join(plane.cli("explain", job).out.split())
+    plane.cli("cancel", job)
+    assert plane.cli("apply", "-f", "-", text=before).code == 0
+    wait_for(lambda: not any(each["swarm"] for each in plane.cli("queues", "--json").json), "the old policy")
+
+
 def test_a_simulation_follows_a_policy_file(plane: RunningPlane, tmp_path: Path) -> None:
     trace = tmp_path / "jobs.csv"
     policy = tmp_path / "policy.yaml"

@@ -53,6 +53,9 @@ def test_what_is_left_out_has_its_default() -> None:
         ("weights: {gpu: 0.9}", "weights", "add up to 1"),
         ("weights: {gpus: 0.9}", "weights.gpus", "unknown key"),
         ("weights: 3", "weights", "not a mapping"),
+        ("fairness: {swarm: {allowed: 0}}", "fairness.swarm.allowed", "must be from 1 to 1000000000, not 0"),
+        ("fairness: {swarm: {within: soon}}", "fairness.swarm.within", "not a duration"),
+        ("fairness: {swarm: {limit: 3}}", "fairness.swarm.limit", "unknown key"),
     ],
 )
 def test_what_is_wrong_is_said_with_its_path(text: str, where: str, what: str) -> None:

@@ -9,7 +9,15 @@ from typing import Any
 
 from fairway.adapters.stores.views import AttemptRow
 from fairway.decide.advice import Advice
-from fairway.engine.status import BookingStatus, JobStatus, NodeStatus, QueueStatus, ServiceStatus, Training
+from fairway.engine.status import (
+    BookingStatus,
+    JobStatus,
+    NodeStatus,
+    QueueStatus,
+    ServiceStatus,
+    Training,
+    swarm_note,
+)
 from fairway.model.offer import Pool
 from fairway.model.resources import WHOLE, Amount
 from fairway.model.time import HOUR, SECOND, Instant
@@ -90,7 +98,7 @@ def explained(
         "job": job(status, now),
         "fits_if": list(advice.fits_if) if advice else [],
         "never_fits": bool(advice and advice.never),
-        "queue_notes": [note for status in queues for note in status.notes],
+        "queue_notes": [note for status in queues for note in status.notes_at(now)],
         "expected_ms": {"p50": expected.p50, "p90": expected.p90} if expected else None,
         "story": [{"at_ms": at, "what": what} for at, what in story],
         "attempts": [attempt(row) for row in attempts],
@@ -125,7 +133,8 @@ def queue(status: QueueStatus, now: Instant) -> Shape:
         "lend": amount(status.lend),
         "guaranteed": amount(status.guaranteed),
         "guaranteed_gpu_hours": round(status.guaranteed_gpu_hours_at(now), 6),
-        "notes": list(status.notes),
+        "notes": list(status.notes_at(now)),
+        "swarm": swarm(status, now),
         "used": amount(status.used),
         "pending": status.pending,
         "own_pending": status.own_pending,
@@ -143,6 +152,19 @@ def queue(status: QueueStatus, now: Instant) -> Shape:
             "period_ms": status.rolling.period,
             "grace": status.rolling.grace,
         },
+    }
+
+
+def swarm(status: QueueStatus, now: Instant) -> Shape | None:
+    """What so many jobs that are over in no time cost a queue; None where nothing."""
+    found = status.swarm_at(now)
+    return found and {
+        "short_jobs": round(sum(found.counts_at(now)), 3),
+        "allowed": found.rules.allowed,
+        "within_ms": found.rules.within,
+        "weight_counts": round(found.weight_at(now), 6),
+        "until_ms": found.until,
+        "note": swarm_note(found, status.id, now),
     }
 
 

@@ -35,6 +35,9 @@ def queues(json: AsJson = False, data_dir: DataDir = None) -> None:
         for queue in sorted(found, key=lambda queue: queue["id"].split("/") if queue["id"] else [])
     ]
     put(columns, rows, "no queues")
+    for queue in found:
+        if queue["swarm"]:
+            console().print(styled(queue["swarm"]["note"], "yellow"))
 
 
 def nodes(json: AsJson = False, data_dir: DataDir = None) -> None:
