@@ -5,7 +5,7 @@ ones), and *tenants* (sibling queues of one-GPU jobs, in which each has its part
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Literal, get_args
 
@@ -281,8 +281,7 @@ def _some_swarm(rng: Random) -> Swarm:
 def _tenants(rng: Random) -> Made:
     """Sibling queues without quotas, each of which always has a job of one GPU in line, after a time in which only one
     of them had."""
-    fairness = Fairness(Duration(rng.choice((HOUR, 2 * HOUR))), rng.choice((0.0, 1.0)), swarm=_some_swarm(rng))
-    policy = Policy(fairness=fairness)
+    fairness = Fairness(Duration(rng.choice((HOUR, 2 * HOUR))), rng.choice((0.0, 1.0)))
     nodes = [a_node(f"n{index}", rng.choice((2, 4))) for index in range(rng.randint(1, 2))]
     names = ("a", "b", "c")[: rng.randint(2, 3)]
     queues = [Queue(QueueId(name), rng.choice((0.5, 1.0, 2.0))) for name in names]
@@ -295,4 +294,5 @@ def _tenants(rng: Random) -> Made:
             work.append(Work(a_job(f"{name}{index}", a_request(1, 1), queue=name, submitted=at), Instant(at), takes))
     rng.shuffle(work)
     work.sort(key=lambda each: each.at)
+    policy = Policy(fairness=replace(fairness, swarm=_some_swarm(rng)))
     return Made("tenants", policy, nodes, queues, work)

@@ -119,7 +119,7 @@ BREAKS: dict[str, tuple[str, Kind, str, Callable[..., object]]] = {
     "a queue is left out": ("2", "tenants", "fairway.decide.share.weights", no_share),
 }
 """What is broken: the number of the promise, in what kind of case it shows, and what is done instead of what."""
-FIRST = {"nothing is taken back": 12, "a queue is left out": 70}
+FIRST = {"nothing is taken back": 22, "a queue is left out": 70}
 """The seeds that are tried first, where it takes many to show."""
 
 
@@ -132,5 +132,5 @@ def test_a_decision_that_breaks_a_promise_is_found(name: str) -> None:
 
 
 def some_cases(kind: Kind, first: int) -> None:
-    for seed in (*range(first, 200), *range(first)):
+    for seed in (*range(first, first + 200), *range(first)):
         Case(seed, kind).run()
