@@ -7,7 +7,7 @@ import numpy as np
 
 from fairway.decide import book, preempt
 from fairway.decide.admit import over_limit
-from fairway.decide.booked import LARGE, BookedRoom
+from fairway.decide.booked import BookedRoom
 from fairway.decide.cycle import Cycle, keep_company, place_slowly, start, stop_and_hold, take
 from fairway.decide.explain import Unless, no_room
 from fairway.decide.gang import Fitted
@@ -32,9 +32,8 @@ def keep_bookings(cycle: Cycle) -> None:
     everybody out who has no business there."""
     if cycle.booked is None:
         return
-    looked = list[BookingId]()
-    columns = {name: each for name, each in cycle.booked.columns.items() if name != LARGE}
-    table = cycle.snap.bookings.table
+    columns = dict(cycle.snap.bookings.columns(cycle.snap.nodes))
+    table, looked = cycle.snap.bookings.table, list[BookingId]()
     others: dict[BookingId, Devices] = {name: each.devices for name, each in table.items() if each.stands}
     for name, wanted in table.items():
         if not wanted.look:
@@ -48,7 +47,8 @@ def keep_bookings(cycle: Cycle) -> None:
         cycle.actions.append(Book(name, found))
         others[name], columns[name] = found, compiled(wanted.booking, found, cycle.snap.nodes)
         looked.append(name)
-    cycle.booked = BookedRoom(cycle.snap, cycle.trial, cycle.policy, columns)
+    if cycle.snap.bookings.due:
+        cycle.booked = BookedRoom(cycle.snap, cycle.trial, cycle.policy, columns)
     for name in looked:
         _drain(cycle, cycle.booked, name)
     cycle.booked.close()
