@@ -133,9 +133,6 @@ class Loans:
         self._queues = queues
         self.agreed: dict[LoanId, Agreed] = {}
 
-    def __len__(self) -> int:
-        return len(self.agreed)
-
     @property
     def alive(self) -> list[Loan]:
         """Those that are not over."""
