@@ -61,7 +61,7 @@ def weights(snap: Snapshot, policy: Policy) -> Floats:
 def _own_weights(snap: Snapshot, policy: Policy, entrants: Ints) -> Floats:
     """(E,) the weight of the jobs of each queue itself, which stand beside the queues below it."""
     weight, rules = np.ones(len(entrants)), policy.fairness.swarm
-    if snap.short.beyond(snap.queues, snap.now, rules):
+    if snap.short.any_beyond(snap.now, rules):
         for at, row in enumerate(entrants.tolist()):
             weight[at] = rules.weight([snap.short.count_at(row, snap.now, rules.half_life)])
     return weight

@@ -52,11 +52,15 @@ class ShortEnds:
             self.counts[row] = faded(count, now, half_life), now
         self.most = max(self.counts.values(), default=(0.0, 0))
 
+    def any_beyond(self, now: int, rules: Swarm) -> bool:
+        """Whether a queue has more than is allowed."""
+        return self.most[0] > rules.allowed and faded(self.most, now, rules.half_life) > rules.allowed
+
     def beyond(self, queues: QueueTable, now: int, rules: Swarm) -> dict[int, list[float]]:
         """The counts that are not allowed, by the rows of the queues whose weight they lower: the very queue and those
         above it, but the root, which has no siblings. Empty, and no work, where all are allowed."""
         found: dict[int, list[float]] = {}
-        if self.most[0] <= rules.allowed or faded(self.most, now, rules.half_life) <= rules.allowed:
+        if not self.any_beyond(now, rules):
             return found
         for row, count in self.counts.items():
             left = faded(count, now, rules.half_life)
