@@ -1,5 +1,6 @@
 """Who comes first in a queue: a total order; class before number, deadline, discipline and submission."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -164,10 +165,7 @@ def test_when_a_job_falls_back_it_is_in_a_later_level(margin: float, ran: float,
     _, seen = served(2, minutes(5))
 
     def at(attained: float) -> order.Standing:
-        return order.Standing(
-            seen.rows, np.array([attained]), seen.remaining, seen.width, seen.queue, seen.user, seen.ordinal, seen.held,
-            seen.snap, ordering,
-        )  # fmt: skip
+        return replace(seen, attained=np.array([attained]), policy=Policy(order=ordering))
 
     now = at(ran * 2000)
     after, then = order.las_falls(now, key)

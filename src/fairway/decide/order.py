@@ -38,10 +38,18 @@ class Standing:
     queue: Ints
     user: Ints
     ordinal: Ints
-    held: Floats
-    """What the job's user holds in its queue right now."""
     snap: Snapshot
-    order: Ordering
+    policy: Policy
+
+    @property
+    def order(self) -> Ordering:
+        """The part of the policy that disciplines go by."""
+        return self.policy.order
+
+    @property
+    def held(self) -> Floats:
+        """What the user of each job holds in the job's queue right now: found by looking at all that runs."""
+        return _held_by_user(self.snap, self.policy, self.rows)
 
 
 _WRONG = 1.5
@@ -148,7 +156,7 @@ def standing(snap: Snapshot, policy: Policy, rows: Ints) -> Standing:
     served = attained(snap, policy, rows)
     return Standing(
         rows, served, remaining(snap, policy.order, rows, served / width), width, jobs.queue[rows], jobs.user[rows],
-        jobs.ordinal[rows], _held_by_user(snap, policy, rows), snap, policy.order,
+        jobs.ordinal[rows], snap, policy,
     )  # fmt: skip
 
 
