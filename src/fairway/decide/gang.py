@@ -10,14 +10,14 @@ import numpy as np
 
 from fairway.decide import fit, near, score, scores
 from fairway.decide.ranks import Ranks, ranks_for
-from fairway.decide.search import Found
+from fairway.decide.search import Found, best_with_room
 from fairway.model.frozen import frozen
 from fairway.model.plan import Placement, TaskPlacement
 from fairway.model.policy import Policy
 from fairway.model.reasons import Placed
 from fairway.model.resources import Request
 from fairway.model.where import Together
-from fairway.state.columns import Bools
+from fairway.state.columns import Bools, Ints
 from fairway.state.groups import Shape
 from fairway.state.places import LEVELS
 from fairway.state.snapshot import Snapshot, Trial
@@ -129,17 +129,21 @@ def _place_within(
 ) -> Fitted | Short:
     tasks: list[_Task] = []
     reason: Placed | None = None
-    for index in _hardest_first(snap, trial, shape, allowed):
+    rooms = _Rooms(snap, trial, policy, shape, allowed)
+    order = rooms.hardest_first()
+    for index in order:
         request, _, minimum = shape.roles[index]
-        found, why = _place_tasks(snap, trial, policy, request, minimum, index, allowed)
+        found, why = _place_tasks(snap, trial, policy, request, minimum, index, rooms)
         tasks += found
         reason = reason or why
         if len(found) < minimum:
             return Short()
+    if not order:
+        return Short()
     if not least:
         for index, (request, count, minimum) in enumerate(shape.roles):
             if count > minimum:
-                tasks += _place_tasks(snap, trial, policy, request, count - minimum, index, allowed)[0]
+                tasks += _place_tasks(snap, trial, policy, request, count - minimum, index, rooms)[0]
     tasks.sort(key=lambda task: task.role)
     placement = tuple(
         TaskPlacement(rank, task.role, snap.nodes.id_of(task.node), task.devices, task.milli)
@@ -148,17 +152,48 @@ def _place_within(
     return Fitted(placement, reason or Placed("best_fit", 0.0, (), 0))
 
 
-def _hardest_first(snap: Snapshot, trial: Trial, shape: Shape, allowed: Bools) -> list[int]:
-    """Roles by how much room there is beyond their least: one that fits anywhere must not take another's only place."""
-    if len(shape.roles) == 1:
-        return [0]
-    capacity = fit.free_capacity(snap, trial, allowed)
-    spare = [int(fit.room(snap.nodes, capacity, request).sum()) - least for request, _, least in shape.roles]
-    return sorted(range(len(spare)), key=spare.__getitem__)
+class _Rooms:
+    """How many tasks of each role the ``allowed`` nodes have room for: counted over all of them once, then again where
+    tasks were taken off the trial."""
+
+    def __init__(self, snap: Snapshot, trial: Trial, policy: Policy, shape: Shape, allowed: Bools) -> None:
+        self._snap, self._trial, self._policy, self._shape, self.allowed = snap, trial, policy, shape, allowed
+        self.taken: list[int] = []
+        """Nodes on which tasks were taken off the trial."""
+        self._known: dict[int, Ints] = {}
+        self._upto: dict[int, int] = {}
+
+    def hardest_first(self) -> list[int]:
+        """Roles by how much room there is beyond their least: one that fits anywhere must not take another's only
+        place. None of them where one has no room for its least even by itself."""
+        if len(self._shape.roles) == 1:
+            return [0]
+        spare = [int(self._room(role).sum()) - least for role, (_, _, least) in enumerate(self._shape.roles)]
+        return sorted(range(len(spare)), key=spare.__getitem__) if min(spare) >= 0 else []
+
+    def of(self, role: int, wanted: int) -> Ints | None:
+        """(N,) the room for tasks of a role; None where ``best`` looks for itself: for a single one, for shares."""
+        request = self._shape.roles[role][0]
+        if wanted == 1 or request.fractional or not scores.linear(self._policy):
+            return None
+        return self._room(role)
+
+    def _room(self, role: int) -> Ints:
+        known = self._known.get(role)
+        if known is None:
+            known = fit.room(self._snap.nodes, self._free(), self._shape.roles[role][0])
+        elif self._upto[role] < len(self.taken):
+            rows = np.array(self.taken[self._upto[role] :], np.int64)
+            known[rows] = fit.room_on(self._snap.nodes, self._free().at(rows), self._shape.roles[role][0], rows)
+        self._known[role], self._upto[role] = known, len(self.taken)
+        return known
+
+    def _free(self) -> fit.Capacity:
+        return fit.free_capacity(self._snap, self._trial, self.allowed)
 
 
 def _place_tasks(
-    snap: Snapshot, trial: Trial, policy: Policy, request: Request, count: int, role: int, allowed: Bools
+    snap: Snapshot, trial: Trial, policy: Policy, request: Request, count: int, role: int, rooms: _Rooms
 ) -> tuple[list[_Task], Placed | None]:
     """Up to ``count`` equal tasks, taken off the trial, and the reason of the first.
 
@@ -166,12 +201,17 @@ def _place_tasks(
     """
     tasks, reason = list[_Task](), None
     for typed in scores.tiers(snap, trial, policy, request):
-        while len(tasks) < count:
-            found = scores.best(snap, trial, policy, request, count - len(tasks), typed, allowed)
+        while (wanted := count - len(tasks)) > 0:
+            room = rooms.of(role, wanted)
+            if room is None:
+                found = scores.best(snap, trial, policy, request, wanted, typed, rooms.allowed)
+            else:
+                found = best_with_room(snap, trial, request, wanted, typed, room, score.scale(snap, policy))
             if found is None:
                 break
             reason = reason or _reason(snap, trial, policy, request, found)
             tasks += [_Task(role, found.row, *_take(snap, trial, request, found)) for _ in range(found.times)]
+            rooms.taken.append(found.row)
     return tasks, reason
 
 

@@ -53,6 +53,21 @@ def best_node(
         room = fit.room(snap.nodes, capacity, request)
         times = min(int(room.max(initial=0)), wanted)
         rows = np.flatnonzero(room >= times) if times else np.empty(0, np.int64)
+    return _best_of(snap, trial, request, times, rows, typed, scale)
+
+
+def best_with_room(
+    snap: Snapshot, trial: Trial, request: Request, wanted: int, typed: Bools, room: Ints, scale: Sequence[float]
+) -> Found | None:
+    """``best_node``, for whole devices, where it is known that each node has ``room`` (N,) for so many tasks."""
+    times = min(int(room.max(initial=0, where=typed)), wanted)
+    rows = np.flatnonzero((room >= times) & typed) if times else np.empty(0, np.int64)
+    return _best_of(snap, trial, request, times, rows, typed, scale)
+
+
+def _best_of(
+    snap: Snapshot, trial: Trial, request: Request, times: int, rows: Ints, typed: Bools, scale: Sequence[float]
+) -> Found | None:
     if not len(rows):
         return None
     scores = score.best_fit(score.leftovers(snap, trial, request, rows, times), scale)
