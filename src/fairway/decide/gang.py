@@ -166,8 +166,8 @@ class _Rooms:
     def hardest_first(self) -> list[int]:
         """Roles by how much room there is beyond their least: one that fits anywhere must not take another's only
         place. None of them where one has no room for its least even by itself."""
-        if len(self._shape.roles) == 1:
-            return [0]
+        if len(self._shape.roles) == 1 and self.of(0, self._shape.roles[0][2]) is None:
+            return [0]  # as soon tried as counted
         spare = [int(self._room(role).sum()) - least for role, (_, _, least) in enumerate(self._shape.roles)]
         return sorted(range(len(spare)), key=spare.__getitem__) if min(spare) >= 0 else []
 

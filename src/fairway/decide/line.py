@@ -214,10 +214,10 @@ class Line:
         if self.trial.lending is not None:  # what others keep is out of reach for some queues, not for all
             guard, queue = self.snap.queues.guard, self.snap.groups.queue
             groups = groups[guard[queue[groups]] == guard[jobs.queue[self.rows[at]]]]
-        covers = quota.covers(self.snap, self.trial, self.snap.groups.shapes.shapes[int(self.shapes[at])].least_sums)
-        if not covers[jobs.queue[self.rows[at]]]:
-            groups = groups[~covers[self.snap.groups.queue[groups]]]
-        self.hopeless[groups[~np.isin(groups, self._apart)]] = True
+        sums, own = self.snap.groups.shapes.shapes[int(self.shapes[at])].least_sums, jobs.queue[self.rows[at : at + 1]]
+        if not quota.covers(self.snap, self.trial, sums, own)[0]:
+            groups = groups[~quota.covers(self.snap, self.trial, sums, self.snap.groups.queue[groups])]
+        self.hopeless[groups[~np.isin(groups, self._apart)] if len(self._apart) else groups] = True
 
     def _alike(self, shape: int) -> Ints:
         """Places of the jobs of one shape, as they stood before anybody's turn."""

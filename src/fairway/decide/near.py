@@ -3,7 +3,8 @@
 All arrays are (N,), one entry per node row, unless said otherwise.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -50,8 +51,9 @@ def rooms(snap: Snapshot, trial: Trial, shape: Shape, able: Bools, *, least: boo
     ]
 
 
-MOST_KEPT = 256
-"""Shapes of which it is kept which nodes could hold a task."""
+MOST_KEPT = 512
+"""Things that are kept about the nodes; of more, all are found again."""
+Found = TypeVar("Found")
 MOST_TRIED = 8
 """Domains of a level that a gang of several roles tries before it looks at wider ones."""
 
@@ -95,13 +97,18 @@ def _holding(
 
 def could_host(snap: Snapshot, shape: Shape) -> Bools:
     """Nodes that take work and could hold a task of a shape if they were empty."""
-    kept, key = snap.nodes.places.kept, (could_host, shape.roles, shape.where.site)
-    able = kept.get(key)
-    if able is None:
-        if len(kept) >= MOST_KEPT:
-            kept.clear()
-        able = kept[key] = _could_host(snap, shape)
+    able = kept(snap, (could_host, shape.roles, shape.where.site), lambda: _could_host(snap, shape))
     return able & snap.nodes.placeable[: snap.nodes.height]
+
+
+def kept(snap: Snapshot, key: tuple[Any, ...], find: Callable[[], Found]) -> Found:
+    """What follows from the nodes' specs alone, found once until one of them changes."""
+    known = snap.nodes.places.kept
+    if key not in known:
+        if len(known) >= MOST_KEPT:
+            known.clear()
+        known[key] = find()
+    return known[key]
 
 
 def _could_host(snap: Snapshot, shape: Shape) -> Bools:

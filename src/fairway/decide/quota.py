@@ -26,14 +26,16 @@ def covered(queue: int, sums: tuple[int, ...], quotas: tuple[Any, ...]) -> bool:
     return bool(named) and all(used[by, c] + sums[c] <= quota[by, c] for c in named)
 
 
-def covers(snap: Snapshot, trial: Trial, sums: tuple[int, ...]) -> Bools:
-    """(Q,) ``covered`` of every queue, as things stand on a trial."""
-    queues, need = snap.queues, np.array(sums, np.int64)
-    guard = queues.guard[: queues.height]
-    quota = queues.quota[guard]
-    named = (need > 0) & (quota >= 0)
-    within = ~named | (trial.used[guard] + need <= quota)
-    return (guard >= 0) & named.any(axis=1) & within.all(axis=1)
+def covers(snap: Snapshot, trial: Trial, sums: tuple[int, ...], queues: Ints) -> Bools:
+    """(R,) ``covered`` of each of these queues, as things stand on a trial."""
+    need, guard = np.array(sums, np.int64), snap.queues.guard[queues]
+    found = guard >= 0
+    if found.any():
+        quota = snap.queues.quota[guard]
+        named = (need > 0) & (quota >= 0)
+        within = ~named | (trial.used[guard] + need <= quota)
+        found &= named.any(axis=1) & within.all(axis=1)
+    return found
 
 
 def borrows(sums: Ints, used: Ints, quota: Ints) -> bool:

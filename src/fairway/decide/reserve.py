@@ -178,9 +178,12 @@ def _most(policy: Policy) -> int:
 
 def _never(snap: Snapshot, rows: Ints) -> Bools:
     """(R,) jobs that are told that they never fit."""
-    shapes, of = np.unique(snap.groups.shape[snap.jobs.group[rows]], return_inverse=True)
-    reasons = snap.groups.shapes.reason
-    return np.array([isinstance(reasons[shape], NeverFits) for shape in shapes.tolist()], np.bool_)[of]
+    of, reasons = snap.groups.shape[snap.jobs.group[rows]], snap.groups.shapes.reason
+    never = np.zeros(len(reasons), np.bool_)
+    never[of] = True
+    for shape in np.flatnonzero(never).tolist():
+        never[shape] = isinstance(reasons[shape], NeverFits)
+    return never[of]
 
 
 def _keys(snap: Snapshot, rows: Ints) -> Ints:

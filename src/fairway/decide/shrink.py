@@ -6,6 +6,7 @@ worker first, nobody below what its deadline needs, nobody by a worker more than
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple, Self
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from fairway.decide.resize import Resize, dropped, resizable, shrunk, workers
 from fairway.model.plan import Placement
 from fairway.model.policy import Policy
 from fairway.model.resources import WHOLE
+from fairway.state.columns import Ints
 from fairway.state.groups import Group, Shape
 from fairway.state.jobs import placed_sums
 from fairway.state.snapshot import Snapshot, Takings, Trial
@@ -42,6 +44,7 @@ class Shrinking:
         self._ranked: list[tuple[int, int, int]] | None = None
         self._leaves: dict[tuple[int, int], Takings] = {}
         """What a job gives up when it keeps so many workers, by (row, workers)."""
+        self._together: dict[tuple[tuple[int, int], ...], _Left] = {}
         self._hopeless: dict[Shape, int] = {}
         """The highest class in which a shape was looked for in vain: a lower one may take from fewer."""
 
@@ -63,6 +66,9 @@ class Shrinking:
                 self._hopeless[group.shape] = group.cls
             return None
         low, high = 1, len(able)
+        while low < high and not self._fits(group, dict(able[:low]), count):  # mostly a few will do
+            low *= 2
+        low, high = low // 2 + 1, min(low, high)
         while low < high:
             middle = (low + high) // 2
             if self._fits(group, dict(able[:middle]), count):
@@ -114,7 +120,7 @@ class Shrinking:
         """Whether the least start finds room, within limits, when these jobs keep so many workers."""
         if count is None:
             return self._room(group, kept) is not None
-        return self._within_limits(group, kept) and count.fits(self._given_up(kept))
+        return self._within_limits(group, kept) and count.fits(self._by_node(kept))
 
     def _within_limits(self, group: Group, kept: Mapping[int, int]) -> bool:
         snap, trial, least = self._snap, self._trial, group.shape.least_sums
@@ -140,13 +146,21 @@ class Shrinking:
         return outcome.placement if isinstance(outcome, Fitted) else None
 
     def _given_up(self, kept: Mapping[int, int]) -> Takings:
-        return Takings.together([self._gives_up(row, count) for row, count in kept.items()])
+        new = [each for each in kept.items() if each not in self._leaves]
+        if new:
+            parted = [[(row, task) for task in dropped(self._snap, row, count)] for row, count in new]
+            all_of_them, first = Takings.of(self._snap, [each for tasks in parted for each in tasks]), 0
+            for each, tasks in zip(new, parted, strict=True):
+                self._leaves[each] = all_of_them.some(slice(first, first + len(tasks)))
+                first += len(tasks)
+        return Takings.together([self._leaves[each] for each in kept.items()])
 
-    def _gives_up(self, row: int, count: int) -> Takings:
-        known = self._leaves.get((row, count))
+    def _by_node(self, kept: Mapping[int, int]) -> "_Left":
+        """What these jobs give up together. Who asks next often tries the same ones."""
+        key = tuple(kept.items())
+        known = self._together.get(key)
         if known is None:
-            known = Takings.of(self._snap, [(row, task) for task in dropped(self._snap, row, count)])
-            self._leaves[row, count] = known
+            known = self._together[key] = _Left.of(self._given_up(kept))
         return known
 
 
@@ -168,16 +182,31 @@ class _Count:
             return None
         return cls(snap, trial, shape)
 
-    def fits(self, left: Takings) -> bool:
+    def fits(self, left: "_Left") -> bool:
         """Whether its least start finds room when this is given back."""
-        rows, at = np.unique(left.nodes, return_inverse=True)
-        here = self._capacity.at(rows)
-        flat, devices = here.flat.copy(), here.device_free.copy()
-        np.add.at(flat, at, left.flat)
-        np.add.at(devices, at, left.milli)
+        here = self._capacity.at(left.rows)
+        devices = here.device_free + left.milli
         idle, most = (devices == WHOLE).sum(axis=1), devices.max(axis=1, initial=0)
-        then = fit.room_on(self._nodes, fit.Capacity(flat, idle, most, devices, here.allowed), self._request, rows)
-        return self._total + int((then - self._room[rows]).sum()) >= self._least
+        capacity = fit.Capacity(here.flat + left.flat, idle, most, devices, here.allowed)
+        then = fit.room_on(self._nodes, capacity, self._request, left.rows)
+        return self._total + int((then - self._room[left.rows]).sum()) >= self._least
+
+
+class _Left(NamedTuple):
+    """What is given up, node by node: ``rows`` (R,), ``flat`` (R, 4), ``milli`` (R, D)."""
+
+    rows: Ints
+    flat: Ints
+    milli: Ints
+
+    @classmethod
+    def of(cls, some: Takings) -> Self:
+        """Of tasks, summed up by node."""
+        rows, at = np.unique(some.nodes, return_inverse=True)
+        flat, milli = (np.zeros((len(rows), column.shape[1]), np.int64) for column in (some.flat, some.milli))
+        np.add.at(flat, at, some.flat)
+        np.add.at(milli, at, some.milli)
+        return cls(rows, flat, milli)
 
 
 def _floors(snap: Snapshot, policy: Policy, rows: list[int]) -> dict[int, int]:
