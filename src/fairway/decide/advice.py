@@ -55,7 +55,7 @@ def advise(snap: Snapshot, policy: Policy, row: int, rng: np.random.Generator) -
     """What would help the job in a row; nothing where it does not stand in line."""
     if not snap.jobs.in_line[row]:
         return Advice()
-    shape = snap.groups.shapes.shapes[int(snap.groups.shape[snap.jobs.group[row]])]
+    shape = snap.shape_of(row)
     if never_fits(snap, shape) is not None:
         trial = _empty(snap)
         return Advice(tuple(_changes(snap, shape, lambda other: _fits(snap, trial, policy, other))), never=True)
@@ -162,7 +162,7 @@ def _shorter(snap: Snapshot, promised: _Promised, fits: Callable[[], bool]) -> I
 def _promised(snap: Snapshot, policy: Policy, row: int) -> _Promised:
     trial = Trial(snap)
     if keeps(snap, policy):
-        shape = snap.groups.shapes.shapes[int(snap.groups.shape[snap.jobs.group[row]])]
+        shape = snap.shape_of(row)
         BookedRoom(snap, trial, policy).open_for(int(snap.jobs.queue[row]), shape)
     for other in snap.held:
         hold = snap.jobs.hold[other]

@@ -205,14 +205,10 @@ class BookedRoom:
             row
             for row in there
             if jobs.phase_of(row) is not JobPhase.STOPPING
-            and name in self.foreign(int(jobs.queue[row]), self._shape(row))
+            and name in self.foreign(int(jobs.queue[row]), self.snap.shape_of(row))
             and self.touches(name, jobs.placement[row])
         ]
         return sorted(found, key=lambda row: int(jobs.ordinal[row]))
-
-    def _shape(self, row: int) -> Shape:
-        groups = self.snap.groups
-        return groups.shapes.shapes[int(groups.shape[self.snap.jobs.group[row]])]
 
     def to_stop(self, name: BookingId) -> list[int]:
         """Rows of those that have to go now, as the booking begins soon, or has begun."""
@@ -240,7 +236,7 @@ class BookedRoom:
         """The bookings in whose room a waiting job that would end at ``end`` may not run."""
         snap, may = self.snap, may_yield(self.snap, row)
         closed: set[BookingId] = set()
-        for name in self.foreign(int(snap.jobs.queue[row]), self._shape(row)):
+        for name in self.foreign(int(snap.jobs.queue[row]), self.snap.shape_of(row)):
             if name == LARGE:
                 rule = self.policy.backfill.large
                 if end > snap.now + rule.short and not (rule.lend and may):

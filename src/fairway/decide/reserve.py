@@ -285,7 +285,7 @@ class Room:
             job = snap.jobs.id_of(row)
             reserved = snap.reserved.get(job)
             if reserved is None or (reserved.expected.p90 < snap.now and _passed(snap, row, rows)):
-                shape = snap.groups.shapes.shapes[int(snap.groups.shape[snap.jobs.group[row]])]
+                shape = snap.shape_of(row)
                 starting = starting or _starting(snap, plan)
                 soonest = earliest(snap, self.trial, self.policy, shape, starting)
                 if soonest is None:

@@ -16,7 +16,7 @@ from fairway.state.cluster import ClusterState
 from fairway.state.columns import Floats, Ints, add_to
 from fairway.state.company import Company
 from fairway.state.copies import give_back, lend
-from fairway.state.groups import GroupTable
+from fairway.state.groups import GroupTable, Shape
 from fairway.state.history import RunTimes
 from fairway.state.jobs import JobTable, placed_sums, task_need
 from fairway.state.lending import Lending
@@ -60,6 +60,10 @@ class Snapshot(NamedTuple):
     """Rows of live jobs that could go on with another number of workers, or on another type."""
     look_due: bool = False
     """Whether it is time to look if they should."""
+
+    def shape_of(self, row: int) -> Shape:
+        """What a job needs, as the class of its equals has it."""
+        return self.groups.shapes.shapes[self.groups.shape.item(self.jobs.group.item(row))]
 
 
 def snapshot(state: ClusterState) -> Snapshot:
