@@ -54,27 +54,27 @@ def apply(state: ClusterState, facts: f.Facts) -> None:
 def _pass_time(state: ClusterState) -> None:
     while state.timers and state.timers[0][0] <= state.now:
         timer = heapq.heappop(state.timers)
-        _, kind, job, _ = timer
+        at, kind, whose, _ = timer
         if not state.counts(timer):
             continue
         if kind in ("review", "opens"):
-            row = state.queues.row_of[QueueId(job)]
+            row = state.queues.row_of[QueueId(whose)]
             state.queues.review_at[row] = NEVER if kind == "review" else state.queues.review_at[row]
             state.lighter.add(row)
         elif kind == "release":
-            advance(state, state.jobs.row_of[JobId(job)])
+            advance(state, state.jobs.row_of[JobId(whose)])
         elif kind == "exposed":
             expose(state)
         elif kind == "tidy":
             state.tidy_due, state.tidy_at = True, Instant(0)
         elif kind == "booking":
-            bookings.come_to(state, BookingId(job))
+            bookings.come_to(state, BookingId(whose))
         elif kind == "look":
             state.look_due, state.look_at = True, Instant(0)
         elif kind == "loan":
-            quotas.turn(state, Instant(timer[0]))
+            quotas.turn(state, Instant(at))
         else:
-            state.overdue[JobId(job)] = None
+            state.overdue[JobId(whose)] = None
 
 
 def _job_submitted(state: ClusterState, fact: f.JobSubmitted) -> None:

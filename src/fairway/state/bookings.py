@@ -14,7 +14,7 @@ import numpy as np
 
 from fairway.model.booking import Booking, BookingShort, Devices
 from fairway.model.facts import BookingRemoved, BookingSet
-from fairway.model.ids import BookingId, JobId, NodeId
+from fairway.model.ids import BookingId, NodeId
 from fairway.model.plan import Book, OneAction, Overbooked, Start
 from fairway.model.policy import Large
 from fairway.model.queue import Queue
@@ -305,14 +305,14 @@ def _arm(state: "ClusterState", name: BookingId) -> None:
         times += [booking.drains, booking.start, _idle_until(found)]
         times += [later(now, MINUTE)] if found.missing > 0 else []
     found.next_at = min(at for at in times if at > now)
-    state.set_timer(found.next_at, "booking", JobId(name), 0)
+    state.set_timer(found.next_at, "booking", name)
 
 
 def load_bookings(state: "ClusterState", kept: tuple[Booked, ...]) -> None:
     """Take over what a checkpoint kept."""
     for each in kept:
         state.bookings.table[each.booking.id] = each
-        state.set_timer(each.next_at, "booking", JobId(each.booking.id), 0)
+        state.set_timer(each.next_at, "booking", each.booking.id)
     state.bookings.version += 1
     _note_hosts(state)
     if state.groups.large_from:

@@ -43,9 +43,9 @@ from fairway.state.swarm import ShortEnds
 from fairway.state.tables import NodeTable, QueueTable
 from fairway.state.window import Window
 
-Timer = tuple[int, str, JobId | QueueId | LoanId, int]
-"""(instant, ``release`` or ``limit``, job, attempt), (instant, ``review``, queue, 0), or (instant, ``exposed``, "", 0)
-for all who wait for victims; of a booking, its name stands where the job does."""
+Timer = tuple[int, str, str, int]
+"""(instant, kind, whose, attempt): ``release`` and ``limit`` of a job's attempt; ``review`` and ``opens`` of a queue;
+``booking`` and ``loan`` by their names; ``exposed``, ``tidy`` and ``look`` of nobody, for all whom it concerns."""
 
 KEEP_ENDED = 20_000
 """Ended jobs that the state remembers, so that a late success can still count; older ones live in the views only."""
@@ -234,28 +234,28 @@ class ClusterState:
         row = self.queues.row_of[queue]
         if at != self.queues.opens_at[row]:
             self.queues.opens_at[row] = at
-            self.set_timer(at, "opens", queue, 0)
+            self.set_timer(at, "opens", queue)
 
-    def set_timer(self, at: Instant, kind: str, job: JobId | QueueId | LoanId, attempt: int) -> None:
-        """Have ``apply`` look at a job, or a queue, when time reaches ``at``."""
-        heapq.heappush(self.timers, (at, kind, job, attempt))
+    def set_timer(self, at: Instant, kind: str, whose: str = "", attempt: int = 0) -> None:
+        """Have ``apply`` look at what a ``Timer`` names when time reaches ``at``."""
+        heapq.heappush(self.timers, (at, kind, whose, attempt))
 
     def counts(self, timer: Timer) -> bool:
         """Whether a timer still means something: its attempt is the newest, and waits or runs as it did."""
-        at, kind, job, attempt = timer
+        at, kind, whose, attempt = timer
         if kind == "opens":
-            return bool(self.queues.opens_at[self.queues.row_of[QueueId(job)]] == at)
+            return bool(self.queues.opens_at[self.queues.row_of[QueueId(whose)]] == at)
         if kind == "review":
-            return bool(self.queues.review_at[self.queues.row_of[QueueId(job)]] == at)
+            return bool(self.queues.review_at[self.queues.row_of[QueueId(whose)]] == at)
         if kind == "exposed":
             return at == self.exposed_at
         if kind in ("tidy", "look"):
             return at == (self.tidy_at if kind == "tidy" else self.look_at)
         if kind == "booking":
-            return self.bookings.expects(BookingId(job), at)
+            return self.bookings.expects(BookingId(whose), at)
         if kind == "loan":
-            return self.loans.due(LoanId(job), at)
-        row = self.jobs.row_of.get(JobId(job))
+            return self.loans.due(LoanId(whose), at)
+        row = self.jobs.row_of.get(JobId(whose))
         if row is None or self.jobs.attempt[row] != attempt:
             return False
         if kind != "release":

@@ -155,7 +155,7 @@ def load(data: bytes) -> ClusterState:
         row = state.put_queue(record.spec)
         state.queues.spent[row], state.queues.review_at[row] = record.spent, record.review_at
         if 0 < record.review_at < NEVER:
-            state.set_timer(Instant(record.review_at), "review", record.spec.id, 0)
+            state.set_timer(Instant(record.review_at), "review", record.spec.id)
     restore(state, saved.loans, [(record.guaranteed, record.guaranteed_at) for record in saved.queues])
     state.short.restore(state.queues, saved.short, saved.now, saved.policy.fairness.swarm.half_life)
     _load_nodes(state, saved)
@@ -190,12 +190,12 @@ def load(data: bytes) -> ClusterState:
     state.preempted.minutes, state.exposed_at = dict(saved.preempted), Instant(saved.exposed_at)
     state.moved.minutes, state.tidy_at, state.tidy_due = dict(saved.moved), Instant(saved.tidy_at), saved.tidy_due
     if state.tidy_at:
-        state.set_timer(state.tidy_at, "tidy", JobId(""), 0)
+        state.set_timer(state.tidy_at, "tidy")
     state.look_at, state.look_due = Instant(saved.look_at), saved.look_due
     if state.look_at:
-        state.set_timer(state.look_at, "look", JobId(""), 0)
+        state.set_timer(state.look_at, "look")
     if state.exposed_at:
-        state.set_timer(state.exposed_at, "exposed", JobId(""), 0)
+        state.set_timer(state.exposed_at, "exposed")
     state.measured.restore(saved.measured)
     state.strays, state.inventory_seq = dict(saved.strays), dict(saved.inventory_seq)
     state.services = {service.id: service for service in saved.services}

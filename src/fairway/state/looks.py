@@ -7,7 +7,6 @@ Asked once after each ruling that leaves such jobs waiting; then one timer of a 
 import numpy as np
 
 from fairway.model.facts import Measured
-from fairway.model.ids import JobId
 from fairway.model.job import PriorityClass
 from fairway.model.phases import JobPhase
 from fairway.model.plan import Look, Review, Tidy
@@ -23,7 +22,7 @@ def watch(state: ClusterState) -> None:
     """Set the timer, or forget it when nobody waits."""
     at = _next(state) if _waits(state) else None
     if at is not None and at != state.exposed_at:
-        state.set_timer(at, "exposed", JobId(""), 0)
+        state.set_timer(at, "exposed")
     state.exposed_at = at or Instant(0)
 
 
@@ -69,21 +68,21 @@ def foresee(state: ClusterState) -> None:
     elif rules.consolidate is not None:
         state.tidy_at = later(state.now, rules.consolidate)
     if state.tidy_at:
-        state.set_timer(state.tidy_at, "tidy", JobId(""), 0)
+        state.set_timer(state.tidy_at, "tidy")
 
 
 def tidy(state: ClusterState, action: Tidy) -> None:
     """It has been looked whether work should move: look again when that was said."""
     state.tidy_due, state.tidy_at = False, action.at
     if action.at:
-        state.set_timer(action.at, "tidy", JobId(""), 0)
+        state.set_timer(action.at, "tidy")
 
 
 def look(state: ClusterState, action: Look) -> None:
     """Running jobs that could go on otherwise have been looked at: look again when that was said."""
     state.look_due, state.look_at = False, action.at
     if action.at:
-        state.set_timer(action.at, "look", JobId(""), 0)
+        state.set_timer(action.at, "look")
 
 
 def hear(state: ClusterState, fact: Measured) -> None:
@@ -98,7 +97,7 @@ def review(state: ClusterState, action: Review) -> None:
     row = state.queues.row_of[action.queue]
     state.queues.review_at[row] = action.at
     if 0 < action.at < NEVER:
-        state.set_timer(action.at, "review", action.queue, 0)
+        state.set_timer(action.at, "review", action.queue)
 
 
 def _movable(state: ClusterState) -> bool:

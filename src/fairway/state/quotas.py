@@ -20,7 +20,7 @@ def set_queue(state: ClusterState, fact: QueueSet) -> None:
 def lend(state: ClusterState, fact: QuotaLent) -> None:
     """Take in a loan: it begins and ends by itself."""
     for at in state.loans.lend(fact, state.now):
-        state.set_timer(at, "loan", fact.loan.id, 0)
+        state.set_timer(at, "loan", fact.loan.id)
     turn(state, state.now)
 
 
@@ -45,7 +45,7 @@ def restore(state: ClusterState, saved: Iterable[Agreed], counted: Iterable[tupl
         state.loans.agreed[agreed.loan.id] = agreed
         for at in agreed.loan.instants if agreed.over is None else ():
             if at > state.now:
-                state.set_timer(at, "loan", agreed.loan.id, 0)
+                state.set_timer(at, "loan", agreed.loan.id)
     state.loans.settle(state.now)
     for row, (guaranteed, at) in enumerate(counted):
         if guaranteed:
