@@ -78,7 +78,7 @@ def board_of(snap: Snapshot, trial: Trial) -> WorthBoard | None:
     nodes, height = snap.nodes, snap.nodes.height
     columns = Nodes(trial.free, trial.device_free, nodes.gpu_count[:height], nodes.kind[:height])
     trial.watcher = board = WorthBoard(below.worth, tuple(nodes.kinds), columns, below)
-    for row in trial.taken():
+    for row in trial.written():
         board.changed(row)
     return board
 

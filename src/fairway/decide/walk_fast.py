@@ -78,7 +78,6 @@ class Columns:
         queues = (snap.queues.path, trial.used, snap.queues.limit[: len(trial.used)], *kept)
         scale, done, last = np.array(score.scale(snap, self._policy)), 0, -1
         columns, who = (shapes, snap.jobs.queue[self._rows], groups, urgent), np.zeros(len(shapes), np.int64)
-        trial.touched.clear()
         trial.write_untold()
         kernels_share.build(*turns)
         while True:
@@ -91,10 +90,10 @@ class Columns:
             done = upto
             if why == DONE:
                 return
+            known = len(trial.changes)
             yield why, at
-            for block in {row // BLOCK for row in trial.touched}:
+            for block in {row // BLOCK for row in trial.changes[known:]}:
                 kernels_walk.summarise(block, nodes, blocks)
-            trial.touched.clear()
 
     def nodes_of(self, at: int) -> list[int]:
         """Rows of the nodes where the kernel has placed the job at ``at``, task by task."""

@@ -25,6 +25,6 @@ def warm() -> None:
     snap = snapshot(state)
     trial = Trial(snap)
     for _ in Line(snap, trial, Policy()).walk_fast():
-        trial.touched.add(0)
+        trial.changes.append(0)
     walk_fast.ready = True
     elastic.LOOPS.load()

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -141,9 +140,6 @@ class Trial:
         self.company = Company()
         """Work placed or held on this trial, for those who keep apart from it."""
         self._above, self._nodes, self._jobs = snap.queues.above, nodes, snap.jobs
-        self.touched: set[int] = set()
-        """Nodes written since somebody last cleared it."""
-        self._shifted: set[int] = set()
         self._log: list[tuple[int, tuple[int, ...], tuple[int, ...], int] | Takings] = []
         self._queue_log: list[tuple[int, tuple[int, ...]]] = []
 
@@ -189,13 +185,11 @@ class Trial:
 
     def shift(self, some: Takings) -> None:
         """Take these off for good: ``rollback`` does not bring them back, their reverse does."""
-        self._shifted.update(some.nodes.tolist())
         self._add_all(some)
 
-    def taken(self) -> list[int]:
+    def written(self) -> list[int]:
         """Rows of every node that may differ from the state."""
-        several = (entry.nodes.tolist() if isinstance(entry, Takings) else entry[:1] for entry in self._log)
-        return [*self._shifted, *chain.from_iterable(several)]
+        return list(dict.fromkeys(self.changes[self._since :]))
 
     def mark(self) -> tuple[int, int]:
         """A point to roll back to."""
@@ -224,7 +218,6 @@ class Trial:
         for resource, need in enumerate(flat):
             if need:
                 free[resource] -= need
-        self.touched.add(node)
         self.changes.append(node)
         if devices:
             column = self.device_free[node]
@@ -244,7 +237,6 @@ class Trial:
         self.share_max[nodes] = left.max(axis=1, initial=0)
         self.gpu_free[nodes] = np.maximum(left, 0).sum(axis=1)
         changed: list[int] = nodes.tolist()
-        self.touched.update(changed)
         self.changes += changed
         if self.watcher is not None:
             for node in changed:
