@@ -1,7 +1,5 @@
 """A job alone in line is started without a line: by the same plan, and only where that is all there is to it."""
 
-from random import Random
-
 import pytest
 
 from fairway.decide import pipeline
@@ -9,7 +7,8 @@ from fairway.decide.alone import start_alone
 from fairway.decide.cycle import Cycle
 from fairway.engine.loop import run
 from fairway.model.plan import Plan, Start
-from fairway.model.policy import Policy
+from fairway.model.policy import Backfill, Large, Ordering, Placing, Policy
+from fairway.model.where import Level
 from fairway.sim.simulate import Forgetful
 from fairway.sim.traces import generate
 from fairway.sim.world import SimulatedWorld
@@ -17,7 +16,6 @@ from fairway.state.cluster import ClusterState
 from fairway.state.snapshot import Snapshot
 from fairway.testing import builders
 from tests.properties.case import Case
-from tests.properties.policies import a_policy
 
 
 class TwoWays:
@@ -41,13 +39,25 @@ class TwoWays:
         return by_the_line
 
 
-@pytest.mark.parametrize("seed", range(8))
-def test_the_plan_is_that_of_the_line(monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
-    """Mixed work comes one by one to a cluster that is half empty, under any policy."""
-    ways, trace = TwoWays(monkeypatch), generate(seed, nodes=6, jobs=150, load=0.4, executors=1 + seed % 2)
-    policy = a_policy(Random(seed)) if seed else Policy()
+@pytest.mark.parametrize("executors", [1, 2])
+@pytest.mark.parametrize(
+    ("policy", "often"),
+    [
+        (Policy(), True),
+        (Policy(placement=Placing("pack", together=Level.RACK)), True),
+        (Policy(placement=Placing("fragmentation")), True),
+        (Policy(placement=Placing("cheapest"), order=Ordering("las")), True),
+        (Policy(placement=Placing(types="makespan")), False),
+        (Policy(backfill=Backfill("conservative", large=Large(4, 0.3))), False),
+    ],
+)
+def test_the_plan_is_that_of_the_line(
+    monkeypatch: pytest.MonkeyPatch, policy: Policy, often: bool, executors: int
+) -> None:
+    """Mixed work comes one by one to a cluster that is half empty."""
+    ways, trace = TwoWays(monkeypatch), generate(1, nodes=6, jobs=150, load=0.4, executors=executors)
     run(ClusterState(), SimulatedWorld(trace), Forgetful(), policy, decide=ways.decide)
-    assert seed or ways.alone > 50
+    assert ways.alone > 50 if often else not ways.alone
 
 
 def test_the_plan_is_that_of_the_line_in_a_crowd(monkeypatch: pytest.MonkeyPatch) -> None:

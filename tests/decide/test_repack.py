@@ -106,3 +106,21 @@ def test_the_work_is_bounded() -> None:
         plan = decide(snapshot(it.state), Policy())
     assert started(plan)
     assert 0 < placed.call_count <= repack.LOOKS // repack.LEAST
+
+
+@given(NODES, JOBS, QUEUES)
+def test_nobody_is_turned_away_whom_moving_others_would_help(nodes, jobs, queues) -> None:
+    """Where less is free in all than a job needs, no order is tried; the plan is the same."""
+    it = rehearse(nodes, jobs, queues)
+    plan = decide(snapshot(it.state), Policy())
+    with mock.patch.object(repack.Repack, "_enough", lambda *_: True):
+        assert decide(snapshot(it.state), Policy()) == plan
+
+
+def test_nothing_is_tried_where_nothing_is_free() -> None:
+    """One of ten thousand equal jobs takes what another has left: a decision in a swarm asks for no other order."""
+    it = rehearse([(2, "H100", 8)], [], [(1.0, Amount(), Amount(), None)] * 2)
+    it.tell(*(submitted(a_job(f"j{index}", a_request(1, 1))) for index in range(20)))
+    with mock.patch.object(repack.Repack, "_place", side_effect=AssertionError("tried")):
+        it.settle()
+    assert it.state.groups.refused == 18

@@ -21,6 +21,7 @@ from fairway.decide.line import Line
 from fairway.model.plan import Action, Placement, Start
 from fairway.state.groups import Group, Shape
 from fairway.state.jobs import placed_sums
+from fairway.state.tables import CPU, MEMORY
 
 LOOKS = 1 << 14
 """Nodes that one decision may look at for this; a placement looks at all of them, and costs as much as ``LEAST``."""
@@ -68,7 +69,7 @@ class Repack:
             return None
         self._asks -= 1
         pieces = self._movable(at, said)
-        if not pieces or len(pieces) + 2 > self._left:
+        if not pieces or len(pieces) + 2 > self._left or not self._enough([group, *(piece.group for piece in pieces)]):
             return None
         mark = self._trial.mark()
         for piece in pieces:
@@ -78,6 +79,16 @@ class Repack:
         if found is None:
             self._trial.rollback(mark)
         return found
+
+    def _enough(self, groups: list[Group]) -> bool:
+        """Whether what is free in all would do for the first of them: moving the others makes no more of it, but where
+        a share by memory is less of another type's device."""
+        trial, nodes = self._trial, self._snap.nodes
+        if any(request.gpu_memory_mib for group in groups for request, _, _ in group.shape.roles):
+            return True
+        up = nodes.placeable[: nodes.height]
+        free = (*trial.free[up][:, (CPU, MEMORY)].clip(0).sum(axis=0).tolist(), int(trial.gpu_free[up].sum()))
+        return all(there >= need for there, need in zip(free, groups[0].shape.least_sums, strict=True))
 
     def _movable(self, at: int, said: dict[int, list[Action]]) -> list[_Piece]:
         """The starts before place ``at``. One that started smaller than it would like, or stands together though it

@@ -4,11 +4,15 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from time import perf_counter
 
+from fairway.decide import walk_fast
+from fairway.decide.pipeline import decide
+from fairway.decide.warm import warm
 from fairway.engine.loop import CHECKPOINT_EVERY, run
 from fairway.engine.memory_journal import MemoryJournal
 from fairway.engine.ports import View
 from fairway.engine.recover import recover
 from fairway.model.facts import Fact, Facts
+from fairway.model.plan import Plan
 from fairway.model.policy import Policy
 from fairway.model.time import Instant, format_duration
 from fairway.sim.faults import ControlPlaneCrash, Faults
@@ -17,8 +21,27 @@ from fairway.sim.report import Report, make_report
 from fairway.sim.traces.trace import Trace
 from fairway.sim.world import Settings, SimulatedWorld
 from fairway.state.cluster import ClusterState
+from fairway.state.snapshot import Snapshot
 
 NO_CHECKPOINTS = 1 << 60
+
+WORTH_LOADING = 50_000
+"""Jobs in long lines from which on, over all decisions so far, it pays to get the kernels ready: by then what loading
+takes has been spent walking without."""
+
+
+class Warming:
+    """``decide`` for a process that has nothing to do meanwhile: it gets the kernels ready once that pays."""
+
+    def __init__(self) -> None:
+        self._walked = 0
+
+    def __call__(self, snap: Snapshot, policy: Policy) -> Plan:
+        if not walk_fast.ready and snap.groups.ready >= walk_fast.WORTH_IT:
+            self._walked += snap.groups.ready
+            if self._walked >= WORTH_LOADING:
+                warm()
+        return decide(snap, policy)
 
 
 @dataclass(slots=True)
@@ -105,7 +128,7 @@ def drive(
     if not keep and (world.fate is None or not world.fate.faults.crash):
         state = ClusterState()
         journal = Forgetful()
-        run(state, world, journal, policy, views, checkpoint_every=NO_CHECKPOINTS)
+        run(state, world, journal, policy, views, decide=Warming(), checkpoint_every=NO_CHECKPOINTS)
         return Ending(state, journal.seq)
     disk = MemoryJournal(encoded=keep)
     crashes = 0
@@ -114,7 +137,10 @@ def drive(
         journal = CrashingJournal(disk, world.step)
         try:
             first = policy if recovered.seq == 0 else None  # what was changed since must stay changed
-            run(recovered.state, world, journal, first, views, seq=recovered.seq, checkpoint_every=checkpoint_every)
+            run(
+                recovered.state, world, journal, first, views,
+                seq=recovered.seq, decide=Warming(), checkpoint_every=checkpoint_every,
+            )  # fmt: skip
         except ControlPlaneCrash:
             crashes += 1
             disk = disk.crashed()
