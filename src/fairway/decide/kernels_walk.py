@@ -283,7 +283,7 @@ def walk(
     """Place jobs, each when it is its turn, until one needs somebody else: (why it stopped, at which place in line, the
     entrant to pass as ``last``, together with the next place).
 
-    ``turns`` is as ``kernel_share`` has it; ``jobs`` is (shape, queue, group, may preempt) in its order, (P,) each.
+    ``turns`` is as ``kernels_share`` has it; ``jobs`` is (shape, queue, group, may preempt) in its order, (P,) each.
     ``marks`` is what need not be tried again and where in line it was first refused: (place of each shape without room
     (S,), place of each group over a limit (G,), whether a group cannot preempt either (G,)); places are -1 until then.
     ``answers``, by place in line, is (which of ``jobs`` stands there (P,), what became of it (P,), where its tasks end

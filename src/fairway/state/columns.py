@@ -34,7 +34,7 @@ def add_to(column: NDArray[Any], rows: Iterable[int], more: tuple[float, ...]) -
 
 class Table(Generic[Id]):
     """Base of every table. A subclass names its array columns in ``COLUMNS`` (name, dtype, width; width 0 is a vector)
-    and annotates each; list columns are kept by the subclass itself through ``_added`` and ``_removed``."""
+    and annotates each; columns that are lists it keeps itself."""
 
     COLUMNS: tuple[tuple[str, Any, int], ...] = ()
 
