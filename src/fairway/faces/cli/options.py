@@ -2,7 +2,10 @@
 
 import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, fields
+from functools import wraps
+from inspect import Parameter, signature
 from pathlib import Path, PurePath
 from typing import Annotated, Any
 
@@ -140,40 +143,35 @@ _OPTION_OF = {
 class Work:
     """The options as given; an empty one was not."""
 
-    name: str = ""
-    queue: str = ""
-    gpus: str = ""
-    gpu_memory: str = ""
-    gpu_type: str = ""
-    cpus: str = ""
-    memory: str = ""
-    disk: str = ""
-    workers: str = ""
-    priority: str = ""
-    deadline: str = ""
-    not_before: str = ""
-    after: list[str] | None = None
-    max_runtime: str = ""
-    estimate: str = ""
-    retries: int = 0
-    grace: str = ""
-    checkpoints: bool = False
-    array: int = 0
-    param: list[str] | None = None
-    env: list[str] | None = None
-    clean_env: bool = False
-    workdir: str = ""
-    label: list[str] | None = None
-    node: list[str] | None = None
-    zone: list[str] | None = None
-    tolerate: list[str] | None = None
-    spot: bool = False
-    together: str = ""
-
-    @classmethod
-    def of(cls, given: dict[str, Any]) -> "Work":
-        """From a command's parameters by name."""
-        return cls(**{field.name: given[field.name] for field in fields(cls)})
+    name: Name = ""
+    queue: QueueName = ""
+    gpus: Gpus = ""
+    gpu_memory: GpuMemory = ""
+    gpu_type: GpuType = ""
+    cpus: Cpus = ""
+    memory: Memory = ""
+    disk: Disk = ""
+    workers: Workers = ""
+    priority: Priority = ""
+    deadline: Deadline = ""
+    not_before: Start = ""
+    after: After = None
+    max_runtime: MaxRuntime = ""
+    estimate: Estimate = ""
+    retries: Retries = 0
+    grace: Grace = ""
+    checkpoints: Checkpoints = False
+    array: Array = 0
+    param: Param = None
+    env: Env = None
+    clean_env: CleanEnv = False
+    workdir: Workdir = ""
+    label: Label = None
+    node: Node = None
+    zone: Zone = None
+    tolerate: Tolerate = None
+    spot: Spot = False
+    together: Together = ""
 
     def given(self) -> list[str]:
         """The options that were given."""
@@ -243,6 +241,24 @@ class Work:
             else:
                 raise InvalidField("--env", f"{text} is not set in this shell: write {text}=VALUE")
         return env
+
+
+def takes_work(command: Callable[..., None]) -> Callable[..., None]:
+    """Let a command's parameter ``work`` be given as the options of ``Work``, one by one in its place."""
+    options = [
+        Parameter(f.name, Parameter.POSITIONAL_OR_KEYWORD, default=f.default, annotation=f.type) for f in fields(Work)
+    ]
+    known = signature(command)
+
+    @wraps(command)
+    def called(**given: Any) -> None:
+        work = Work(**{option.name: given.pop(option.name) for option in options})
+        command(work=work, **given)
+
+    parameters = [each for p in known.parameters.values() for each in (options if p.name == "work" else [p])]
+    called.__dict__["__signature__"] = known.replace(parameters=parameters)
+    called.__annotations__ = {p.name: p.annotation for p in parameters}
+    return called
 
 
 def option_of(field: str) -> str:

@@ -10,7 +10,7 @@ from typer.core import TyperCommand
 from fairway.faces.cli import options as o
 from fairway.faces.cli.apply import hand_in, print_applied
 from fairway.faces.cli.common import AsJson, DataDir, connect, note, put_json
-from fairway.faces.cli.options import Work, option_of
+from fairway.faces.cli.options import Work, option_of, takes_work
 
 if TYPE_CHECKING:
     from fairway.faces.client import Client
@@ -31,38 +31,11 @@ class Command(TyperCommand):
         return super().parse_args(ctx, args)
 
 
+@takes_work
 def submit(
     ctx: typer.Context,
+    work: Work,
     files: o.Files = None,
-    name: o.Name = "",
-    queue: o.QueueName = "",
-    gpus: o.Gpus = "",
-    gpu_memory: o.GpuMemory = "",
-    gpu_type: o.GpuType = "",
-    cpus: o.Cpus = "",
-    memory: o.Memory = "",
-    disk: o.Disk = "",
-    workers: o.Workers = "",
-    priority: o.Priority = "",
-    deadline: o.Deadline = "",
-    not_before: o.Start = "",
-    after: o.After = None,
-    max_runtime: o.MaxRuntime = "",
-    estimate: o.Estimate = "",
-    retries: o.Retries = 0,
-    grace: o.Grace = "",
-    checkpoints: o.Checkpoints = False,
-    array: o.Array = 0,
-    param: o.Param = None,
-    env: o.Env = None,
-    clean_env: o.CleanEnv = False,
-    workdir: o.Workdir = "",
-    label: o.Label = None,
-    node: o.Node = None,
-    zone: o.Zone = None,
-    tolerate: o.Tolerate = None,
-    spot: o.Spot = False,
-    together: o.Together = "",
     force: o.Force = False,
     token: o.Token = "",
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the end; exit with the job's code.")] = False,
@@ -76,7 +49,6 @@ def submit(
 
     fairway submit --gpus 1 --param lr=0.1,0.01 -- python train.py --lr {lr}
     """
-    work = Work.of(locals())
     command: list[str] | None = ctx.meta.get(_COMMAND)
     with connect(data_dir) as client:
         applied = _hand_in(client, files or [], command, work, token, dry_run=dry_run, force=force)
@@ -89,38 +61,11 @@ def submit(
         _wait([job for each in applied for job in each["jobs"]], data_dir, json)
 
 
+@takes_work
 def run(
     ctx: typer.Context,
+    work: Work,
     files: o.Files = None,
-    name: o.Name = "",
-    queue: o.QueueName = "",
-    gpus: o.Gpus = "",
-    gpu_memory: o.GpuMemory = "",
-    gpu_type: o.GpuType = "",
-    cpus: o.Cpus = "",
-    memory: o.Memory = "",
-    disk: o.Disk = "",
-    workers: o.Workers = "",
-    priority: o.Priority = "",
-    deadline: o.Deadline = "",
-    not_before: o.Start = "",
-    after: o.After = None,
-    max_runtime: o.MaxRuntime = "",
-    estimate: o.Estimate = "",
-    retries: o.Retries = 0,
-    grace: o.Grace = "",
-    checkpoints: o.Checkpoints = False,
-    array: o.Array = 0,
-    param: o.Param = None,
-    env: o.Env = None,
-    clean_env: o.CleanEnv = False,
-    workdir: o.Workdir = "",
-    label: o.Label = None,
-    node: o.Node = None,
-    zone: o.Zone = None,
-    tolerate: o.Tolerate = None,
-    spot: o.Spot = False,
-    together: o.Together = "",
     force: o.Force = False,
     token: o.Token = "",
     data_dir: DataDir = None,
@@ -128,7 +73,6 @@ def run(
     """Submit a job, follow what it writes, and exit with its code. Ctrl-C asks; a second one cancels the job."""
     from fairway.faces.cli.follow import follow_job
 
-    work = Work.of(locals())
     command: list[str] | None = ctx.meta.get(_COMMAND)
     with connect(data_dir, RESTART_S) as client:
         applied = _hand_in(client, files or [], command, work, token, dry_run=False, force=force)
