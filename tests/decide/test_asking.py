@@ -110,3 +110,13 @@ def test_who_may_be_stopped_is_found_once_for_all_that_ask_and_tried_only_where_
     assert found.call_count == 1
     assert not tried.called
     assert not searched.called
+
+
+def test_nodes_without_enough_to_give_are_left_out_before_their_cost_is_bounded() -> None:
+    it = racks(PriorityClass.LOW)
+    it.cancel(*(f"{name}{cores}" for name in ("gang", "two") for cores in range(4)))
+    with mock.patch.object(victims, "_bounds", wraps=victims._bounds) as bounded:
+        it.decide()
+    assert bounded.call_count > 0
+    for call in bounded.call_args_list:
+        assert set(call.args[2].tolist()) <= {2 * RACKS - 2, 2 * RACKS - 1}

@@ -1,6 +1,7 @@
 """Every kernel of placing against its slow, plain twin."""
 
 from dataclasses import replace
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -52,6 +53,17 @@ def test_where_few_nodes_are_allowed_they_have_the_same_room(
     everywhere, few = (fit.free_capacity(snap, trial, able) for able in (None, allowed))
     assert (fit.room(snap.nodes, few, request) == fit.room(snap.nodes, everywhere, request) * allowed).all()
     assert (fit.fits(snap.nodes, few, request) == (fit.fits(snap.nodes, everywhere, request) & allowed)).all()
+
+
+@given(CLUSTERS, REQUESTS)
+def test_on_a_large_fleet_only_nodes_that_may_have_room_are_looked_at(cluster: Cluster, request: Request) -> None:
+    with mock.patch.object(fit, "LARGE", 1), mock.patch.object(fit, "SPARSE", 1):
+        snap, trial = stage(cluster)
+        capacity = fit.free_capacity(snap, trial)
+        room = np.minimum(fit.room(snap.nodes, capacity, request), MANY)
+        assert room.tolist() == [plain_room(used, request, MANY) for used in cluster]
+        fits = fit.fits(snap.nodes, capacity, request)
+        assert fits.tolist() == [bool(plain_room(used, request, 1)) for used in cluster]
 
 
 def test_what_a_node_could_hold_is_forgotten_when_it_changes() -> None:

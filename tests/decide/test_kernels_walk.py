@@ -142,3 +142,21 @@ def test_a_search_of_a_large_cluster_ends_after_enough_nodes_and_stays_tight(mon
     starts = [action for action in plan.each() if isinstance(action, Start)]
     assert len(starts) == 80
     assert len({task.node for start in starts for task in start.placement}) == 10, "ten nodes are filled"
+
+
+@pytest.mark.parametrize(("gpus", "share", "looks"), [(1, 0, False), (0, 0, True), (1, 500, True)])
+def test_no_block_is_looked_at_whose_idle_devices_and_free_cores_are_on_different_nodes(
+    gpus: int, share: int, looks: bool
+) -> None:
+    from fairway.decide import kernels_walk
+
+    free = np.array([[100_000, 9, 0, 0], [1_000, 9, 0, 0]], np.int64)
+    idle, most = np.array([0, 1], np.int64), np.array([700, 1_000], np.int64)
+    columns = np.ones(2, np.bool_), free, np.zeros((2, 1), np.int64), idle, most, most, np.zeros(2, np.int64)
+    blocks = tuple(np.zeros((1, width), np.int64) for width in (1, 1, 8, 1, 1, 8))
+    kernels_walk.summarise_all(columns, blocks)
+    flat, milli, ours = np.array([8_000, 1, 0, 0], np.int64), np.array([share], np.int64), np.ones(1, np.bool_)
+    have = kernels_walk._counts(0, blocks[0], blocks[1], blocks[2], flat, gpus, 1, milli, ours)
+    assert bool(have) == looks
+    area = kernels_walk._counts(0, blocks[3], blocks[4], blocks[5], flat, gpus, 1, milli, ours)
+    assert area == have

@@ -19,6 +19,8 @@ PLENTY = 1 << 20
 """More tasks than any node holds: the room for a task that needs nothing."""
 SPARSE = 8
 """Where only one node in so many is allowed, the others are not looked at."""
+LARGE = 512
+"""Nodes from which on it pays to see first which of them may have room at all."""
 _EVERY = slice(None)
 
 
@@ -121,7 +123,7 @@ def milli_per_device(nodes: NodeTable, request: Request, rows: Ints | slice = _E
 
 def room(nodes: NodeTable, capacity: Capacity, request: Request) -> Ints:
     """How many such tasks each node could take at once; 0 where none."""
-    rows = _allowed(capacity)
+    rows = _worth_a_look(capacity, request)
     if isinstance(rows, slice):
         return room_on(nodes, capacity, request, rows)
     count = np.zeros(nodes.height, np.int64)
@@ -149,7 +151,7 @@ def room_on(nodes: NodeTable, capacity: Capacity, request: Request, rows: Ints |
 
 def fits(nodes: NodeTable, capacity: Capacity, request: Request) -> Bools:
     """Whether each node could take one such task: ``room() > 0``, at less cost."""
-    rows = _allowed(capacity)
+    rows = _worth_a_look(capacity, request)
     if isinstance(rows, slice):
         return _fits(nodes, capacity, request, rows)
     ok = np.zeros(nodes.height, np.bool_)
@@ -172,11 +174,16 @@ def _fits(nodes: NodeTable, capacity: Capacity, request: Request, rows: Ints | s
     return ok
 
 
-def _allowed(capacity: Capacity) -> Ints | slice:
-    """Rows to look at: those that are allowed, where they are few."""
-    if np.count_nonzero(capacity.allowed) * SPARSE > len(capacity.allowed):
-        return _EVERY
-    return capacity.allowed.nonzero()[0]
+def _worth_a_look(capacity: Capacity, request: Request) -> Ints | slice:
+    """Rows of the nodes that are allowed and may have room, by the one number that mostly decides it; all where these
+    are many."""
+    could = capacity.allowed
+    if len(could) >= LARGE:
+        if request.gpus and not request.fractional:
+            could = could & (capacity.idle >= request.gpus)
+        elif request.cpu_milli:
+            could = could & (capacity.flat[:, 0] >= request.cpu_milli)
+    return _EVERY if np.count_nonzero(could) * SPARSE > len(could) else could.nonzero()[0]
 
 
 def pick_devices(device_free: Ints, request: Request, milli: int) -> tuple[int, ...]:

@@ -23,8 +23,8 @@ def summarise(block: int, nodes: Any, blocks: Any) -> None:
     """Recompute what a block of nodes offers, and the area of blocks it is in.
 
     ``nodes`` is (placeable, free (N, 4), device_free (N, D), idle, share_max, gpu_free, kind); ``blocks`` is
-    (mask (B, T) of the idle counts there are, share (B, T), flat (B, 4), all over placeable nodes), then the same three
-    of areas of ``BLOCK`` blocks each.
+    (mask (B, T) of the idle counts there are, share (B, T), flat (B, 8), all over placeable nodes, but the last four of
+    ``flat`` over those with an idle device), then the same three of areas of ``BLOCK`` blocks each.
     """
     _summarise_block(block, nodes, blocks)
     _summarise_area(block // BLOCK, blocks)
@@ -44,6 +44,8 @@ def _summarise_block(block: int, nodes: Any, blocks: Any) -> None:
             share[block, kind] = max(share[block, kind], share_max[n])
             for c in range(4):
                 flat[block, c] = max(flat[block, c], free[n, c])
+                if idle[n] > 0:
+                    flat[block, 4 + c] = max(flat[block, 4 + c], free[n, c])
 
 
 @njit(cache=True)
@@ -56,7 +58,7 @@ def _summarise_area(area: int, blocks: Any) -> None:
         for t in range(mask.shape[1]):
             area_mask[area, t] |= mask[b, t]
             area_share[area, t] = max(area_share[area, t], share[b, t])
-        for c in range(4):
+        for c in range(8):
             area_flat[area, c] = max(area_flat[area, c], flat[b, c])
 
 
@@ -74,8 +76,9 @@ def _counts(
     row: int, mask: Any, share: Any, flats: Any, flat: Any, whole: int, times: int, milli: Any, allowed: Any
 ) -> Any:
     """The idle counts, as a bit mask, of nodes that may fit somewhere in a block or an area; 0 for none."""
+    first = 4 if whole > 0 and milli[0] == 0 else 0
     for c in range(4):
-        if flat[c] > 0 and flats[row, c] < flat[c] * times:
+        if flat[c] > 0 and flats[row, first + c] < flat[c] * times:
             return np.int64(0)
     have = np.int64(0)
     for t in range(len(allowed)):

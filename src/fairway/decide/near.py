@@ -124,14 +124,16 @@ def could_hold(snap: Snapshot, trial: Trial, shape: Shape, level: Level, leaving
     of them, those first in which most tasks find room now. With ``leaving`` (N,), milli-GPUs, only as much of each node
     is empty as is free now or has that coming."""
     able = allowed(snap, shape, trial) & snap.nodes.placeable[: snap.nodes.height]
-    places, whole = snap.nodes.places, fit.whole_capacity(snap, able)
+    places = snap.nodes.places
     domains, count = places.domains(level, snap.nodes.height), places.domain_count(level)
     could, now = np.ones(count, np.bool_), np.zeros(count, np.int64)
     for (request, _, minimum), (room, _) in zip(shape.roles, rooms(snap, trial, shape, able, least=True), strict=True):
+        most = None if leaving is None or not request.gpus else most_in(snap, trial, request, leaving)
+        whole = fit.whole_capacity(snap, able if most is None else able & (most > 0))
         then = fit.room(snap.nodes, whole, request)
-        if leaving is not None and request.gpus:
-            np.minimum(then, most_in(snap, trial, request, leaving), out=then)
-        could &= sum_by(domains, then, count) >= minimum
+        could &= sum_by(domains, then if most is None else np.minimum(then, most), count) >= minimum
+        if not could.any():
+            return iter(())
         now += np.minimum(sum_by(domains, room, count), minimum)
     found = np.flatnonzero(could)
     order = np.lexsort((_first_rows(domains, count)[found], -now[found])) if len(found) else found

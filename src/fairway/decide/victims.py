@@ -179,22 +179,35 @@ def nodes_by_bound(
     snap: Snapshot, trial: Trial, where: Ordered, able: Bools, request: Request
 ) -> Iterator[tuple[float, int]]:
     """(least that it could cost, node) of ``able`` nodes on which a task could fit if victims went, cheapest first."""
-    height = snap.nodes.height
-    lost, _, nodes, milli, _ = where.some
-    need = np.zeros(height, np.int64)
+    need = np.zeros(snap.nodes.height, np.int64)
     if request.fractional:  # of one device, which gains no more than all victims together leave
         need = fit.milli_per_device(snap.nodes, request) - trial.share_max
     elif request.gpus:
         # Below zero where room is held that its victims have yet to leave: what they free fills that first.
-        need = request.gpus * WHOLE - trial.device_free.sum(axis=1)
-    part = np.clip((need[nodes] - where.before) / np.maximum(milli, 1), 0, 1) * (milli > 0)
-    bound = np.bincount(nodes, part * lost, height)
-    bound = np.where(need > 0, np.maximum(bound, where.least), where.least) * ROUNDING  # somebody must go as a whole
+        need = np.where(where.any, request.gpus * WHOLE - trial.gpu_free, 0)
     there = np.flatnonzero(able & where.any & (where.total >= need))
-    there = there[np.argsort(bound[there], kind="stable")]
+    if request.gpus and not request.fractional:
+        need[there] = request.gpus * WHOLE - trial.device_free[there].sum(axis=1)
+        there = there[where.total[there] >= need[there]]
+    if not len(there):
+        return
+    bound = _bounds(where, need, there)
+    order = np.argsort(bound, kind="stable")
+    there, bound = there[order], bound[order]
     for first in range(0, len(there), AT_ONCE):
-        few = there[first : first + AT_ONCE]
-        yield from zip(bound[few].tolist(), few.tolist(), strict=True)
+        here = slice(first, first + AT_ONCE)
+        yield from zip(bound[here].tolist(), there[here].tolist(), strict=True)
+
+
+def _bounds(where: Ordered, need: Ints, there: Ints) -> Floats:
+    """(R,) the least that it costs to free what is needed, milli-GPUs (N,), on each of these nodes."""
+    lost, _, nodes, milli, firsts = where.some
+    count = firsts[there + 1] - firsts[there]
+    of = np.repeat(np.arange(len(there)), count)  # the place in ``there`` of each row, and the row
+    at = np.arange(len(of)) + np.repeat(firsts[there] - np.cumsum(count) + count, count)
+    part = np.clip((need[nodes[at]] - where.before[at]) / np.maximum(milli[at], 1), 0, 1) * (milli[at] > 0)
+    bound, least = np.bincount(of, part * lost[at], len(there)), where.least[there]
+    return np.where(need[there] > 0, np.maximum(bound, least), least) * ROUNDING  # somebody must go as a whole
 
 
 class Everybody:

@@ -179,7 +179,7 @@ class Columns:
         summaries = tuple(
             np.zeros((rows, columns), np.int64)
             for rows in (blocks, -(-blocks // BLOCK))
-            for columns in (kinds, kinds, 4)
+            for columns in (kinds, kinds, 8)
         )
         kernel.summarise_all(self._nodes(), summaries)
         return summaries
