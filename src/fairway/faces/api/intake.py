@@ -4,7 +4,6 @@ Nothing is acknowledged before it is on the disk. A token makes a repetition har
 same answer, however many control planes have come and gone in between.
 """
 
-import asyncio
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -18,14 +17,15 @@ from fairway.faces.api.agreements import Agreements
 from fairway.faces.api.changes import Change, changes_of
 from fairway.faces.api.earlier import Earlier, look_up
 from fairway.faces.api.present import Accepted, Present
+from fairway.faces.api.reservations import Reservations
 from fairway.faces.api.unfit import Fitting
 from fairway.faces.errors import several
 from fairway.faces.manifests.complaints import InvalidManifest
 from fairway.faces.manifests.convert import Caller, facts_of, jobs_of
 from fairway.faces.manifests.read import Declared
-from fairway.faces.manifests.reservation import ReservationSpec, booking_of
+from fairway.faces.manifests.reservation import ReservationSpec
 from fairway.faces.manifests.schema import JobSpec, LoanSpec, QueueSpec, ServiceSpec
-from fairway.model.booking import Booking, BookingShort, mistakes
+from fairway.model.booking import Booking
 from fairway.model.errors import Conflict, FairwayError, InvalidField, NotFound, Refused
 from fairway.model.facts import (
     BookingRemoved,
@@ -45,9 +45,6 @@ from fairway.model.time import Instant
 from fairway.state.frames import encode
 from fairway.state.groups import shape_of
 from fairway.state.tables import SUMS
-
-ANSWER_S = 3.0
-"""How long it is waited for the loop to say whether something could be booked."""
 
 
 class QueueFull(Refused):
@@ -112,7 +109,7 @@ class Intake:
     def __init__(self, inbox: Inbox, present: Present, try_booking: Callable[[Booking], Verdict] | None = None) -> None:
         """``try_booking`` says whether something could be booked; without it, only the next decision does."""
         self._inbox = inbox
-        self._try_booking = try_booking
+        self._reservations = Reservations(present, try_booking)
         self._present = present
         self._fitting = Fitting()
         self.agreements = Agreements(present)
@@ -129,7 +126,7 @@ class Intake:
         earlier = look_up(declared, self._present)
         warnings = [""] * len(declared) if repeated else self._check(declared, now, wish, earlier)
         if not repeated:
-            await self._check_bookings(declared, now, wish)
+            await self._reservations.check(declared, now, wish.caller, allow_unfit=wish.allow_unfit)
         planned = [changes_of(each.spec, self._present.model, wish.caller) for each in declared]
         if wish.dry_run:
             return [
@@ -242,36 +239,6 @@ class Intake:
                     who = f"queue {status.id}" if status.id else "everybody together"
                     return f"never fits: needs {need / size:g} {unit}, and {who} may use {most / size:g} at most"
         return ""
-
-    async def _check_bookings(self, declared: Sequence[Declared], now: Instant, wish: Wish) -> None:
-        """Raises InvalidManifest, Conflict or Refused for what could never be booked, has another booking's name, or
-        finds no room now. Where the loop is too busy to say, the next decision will."""
-        for each in declared:
-            if not isinstance(each.spec, ReservationSpec):
-                continue
-            booking = booking_of(each.spec, now, wish.caller.user)
-            wrong = mistakes(booking, now)
-            if wrong:
-                raise InvalidManifest([each.document.error((error.field,), error.message) for error in wrong])
-            known = self._present.model.booking(booking.id)
-            if known is not None and not known.refused:
-                if changes_of(each.spec, self._present.model, wish.caller)[1]:
-                    where = each.document.error(("name",), "").field
-                    text = f"{booking.id} is reserved already, {known.booking.span}"
-                    raise Conflict(f"{text}; unreserve it first, or choose another name", where)
-                continue
-            short = await self._short(booking)
-            if short is not None and not wish.allow_unfit:
-                raise Refused(f"{short}; ask for less or another time", each.document.error(("gpus",), "").field)
-
-    async def _short(self, booking: Booking) -> BookingShort | None:
-        if self._try_booking is None:
-            return None
-        try:
-            async with asyncio.timeout(ANSWER_S):
-                return await asyncio.wrap_future(self._try_booking(booking))
-        except TimeoutError:
-            return None
 
     # -- other wishes ---------------------------------------------------------------------------------------------
 
