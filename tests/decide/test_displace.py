@@ -126,6 +126,27 @@ def test_a_victim_passes_those_who_rank_behind_it_once_it_has_rested() -> None:
     assert reasons["last"].by == "victim"  # type: ignore[union-attr]
 
 
+def test_nobody_who_ranks_behind_a_victim_that_rests_is_sooner_than_it() -> None:
+    """What would be the victim's turn is left to nobody: the one who ranks last goes on until the victim has rested."""
+    it = taking_turns("srsf", 1.5)
+    it.nodes(a_node("n1", 4), a_node("n2", 2))
+    one(it, "last", 2, estimate=minutes(1000))
+    it.carry_out()
+    it.tell(after=HOUR)
+    one(it, "victim", 2, estimate=minutes(100))
+    it.carry_out()
+    it.tell(after=20 * MINUTE)
+    for name in ("wide", "other"):
+        one(it, name, 3, estimate=minutes(30))
+    assert [stop.attempt.job for stop in stops_of(it)] == ["victim"]
+    ended = it.state.now
+    one(it, "behind", 2, estimate=minutes(200))
+    assert effects(it.decide()) == []
+    it.tell(after=int(ended) + 10 * MINUTE - it.state.now)
+    reasons = {stop.attempt.job: stop.reason for stop in stops_of(it)}
+    assert {name: reason.by for name, reason in reasons.items()} == {"last": "victim"}  # type: ignore[union-attr]
+
+
 def test_nobody_yields_in_the_second_it_was_placed_even_without_a_least_run() -> None:
     it = Rehearsal(Policy(order=Ordering("srsf", margin=2.0, least_run=Duration(0))))
     it.nodes(a_node("n1", 2))

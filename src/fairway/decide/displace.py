@@ -201,14 +201,15 @@ class _Ranks:
         room = (self.room - self.need[self.pinned].sum(axis=0)).tolist()
         least, chosen = self.need.min(axis=0).tolist(), list[int]()
         for i in self.sequence:
-            if self.pinned[i] or i in self.victims or i in self.rests:
+            if self.pinned[i] or i in self.victims:
                 continue
             if self.waits[i] and int(self.shape[i]) in hopeless:
                 continue
             need = self.need[i].tolist()
             if need[0] <= room[0] and need[1] <= room[1] and need[2] <= room[2]:
                 room = [has - takes for has, takes in zip(room, need, strict=True)]
-                chosen.append(i)
+                if i not in self.rests:  # its room is nobody's who ranks behind it
+                    chosen.append(i)
                 if room[0] < least[0] or room[1] < least[1] or room[2] < least[2]:
                     break
         return chosen
