@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fairway.decide import curves, elastic, fit, pipeline, resize, shrink
-from fairway.model.ids import ExecutorId
+from fairway.model.ids import ExecutorId, JobId
 from fairway.model.job import Job, PriorityClass, Role
 from fairway.model.plan import Hold, Stop
 from fairway.model.policy import Policy
@@ -90,6 +90,22 @@ def test_who_could_grow_is_not_worked_out_while_others_wait_unless_a_deadline_mi
     with mock.patch.object(elastic, "allocate", wraps=elastic.allocate) as sized:
         it.decide()
     assert sized.called == (deadline is not None)
+
+
+def test_who_may_be_resized_is_who_says_so_of_itself() -> None:
+    it = Rehearsal()
+    it.nodes(a_node("n1", 64))
+    role = Role(count=4, min_count=2, request=a_request(1, cpu=1))
+    it.tell(submitted(elastic_job("may", 1, 4)), submitted(elastic_job("full", 4, 4)), submitted(a_job("no", role)))
+    it.tell(submitted(a_job("two", role, role, checkpoints=True)), submitted(elastic_job("leaves", 1, 2)))
+    it.settle()
+    it.start()
+    snap = snapshot(it.state)
+    rows = resize.resizable(snap, {it.state.jobs.row_of[JobId("leaves")]})
+    assert [it.state.jobs.id_of(row) for row in rows] == ["may"]
+    assert [row for row in snap.jobs.rows() if snap.jobs.job(row).resizable and row in snap.flexible] == [
+        *rows, it.state.jobs.row_of[JobId("leaves")],
+    ]  # fmt: skip
 
 
 def test_the_curve_of_equal_jobs_is_worked_out_once() -> None:

@@ -22,6 +22,7 @@ from fairway.model.policy import Policy
 from fairway.model.reasons import Grown, Shrunk
 from fairway.model.time import MINUTE, Instant, later
 from fairway.state.columns import Bools, Ints
+from fairway.state.groups import Shape
 from fairway.state.jobs import PHASES, placed_sums
 from fairway.state.snapshot import Snapshot, Trial
 from fairway.state.tables import CPU, NO_LIMIT
@@ -44,9 +45,21 @@ class Resize:
 
 def resizable(snap: Snapshot, leaving: set[int]) -> list[int]:
     """Rows of live jobs that may be resized, but for those that are stopping or in ``leaving``."""
-    jobs, rows = snap.jobs, np.array(snap.flexible, np.int64)
-    able: list[int] = rows[_MAY_SHRINK[jobs.phase[rows]]].tolist()
-    return [row for row in able if row not in leaving and jobs.hold[row] is None and jobs.job(row).resizable]
+    jobs, rows, shapes = snap.jobs, np.array(snap.flexible, np.int64), snap.groups.shapes.shapes
+    able = _MAY_SHRINK[jobs.phase[rows]] & jobs.checkpoints[rows] & (jobs.estimate[rows] >= 0)  # no service's replica
+    rows = rows[able]
+    of: list[int] = snap.groups.shape[jobs.group[rows]].tolist()
+    sized = {shape: _sized(shapes[shape]) for shape in set(of)}
+    return [
+        row
+        for row, shape in zip(rows.tolist(), of, strict=True)
+        if sized[shape] and row not in leaving and jobs.hold[row] is None
+    ]
+
+
+def _sized(shape: Shape) -> bool:
+    """Whether such jobs may run with fewer tasks of their only role."""
+    return len(shape.roles) == 1 and shape.elastic
 
 
 def again(snap: Snapshot, policy: Policy, leaving: set[int]) -> Instant:
@@ -66,7 +79,8 @@ def _could_change(snap: Snapshot, row: int) -> bool:
     """Whether a live job has fewer workers than it might, or more than it may turn out to have use for."""
     job, held = snap.jobs.job(row), len(snap.jobs.placement[row])
     least, most = job.roles[0].least, job.tasks
-    return held < most or (held > least and curves.source(snap.measured, job) == "goodput")
+    learns = held > least and bool(snap.measured.row_of)
+    return held < most or (learns and curves.source(snap.measured, job) == "goodput")
 
 
 def workers(snap: Snapshot, policy: Policy, rows: Sequence[int]) -> tuple[Workers, Ints]:

@@ -6,6 +6,7 @@ worker first, nobody below what its deadline needs, nobody by a worker more than
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -58,16 +59,15 @@ class Shrinking:
         if not self._rows or self._hopeless.get(group.shape, group.cls + 1) <= group.cls:
             return None
         least_cls = int(group.cls)
-        able = [(other, least) for other, least, cls in self._floors() if cls >= least_cls]
-        able = [(other, least) for other, least in able if other not in self._leaving][: policy.max_victims]
-        count = _Count.of(snap, trial, policy, group.shape)
-        if not able or not self._fits(group, dict(able), count):
+        lower = ((other, least) for other, least, cls in self._floors() if cls >= least_cls)
+        able = list(islice((each for each in lower if each[0] not in self._leaving), policy.max_victims))
+        count, low, high = _Count.of(snap, trial, policy, group.shape) if able else None, 1, len(able)
+        while low < high and not self._fits(group, dict(able[:low]), count):  # mostly a few will do
+            low *= 2
+        if low >= high and not (able and self._fits(group, dict(able), count)):
             if over_limit(snap, trial, group.queue, group.shape.least_sums) is None:
                 self._hopeless[group.shape] = group.cls
             return None
-        low, high = 1, len(able)
-        while low < high and not self._fits(group, dict(able[:low]), count):  # mostly a few will do
-            low *= 2
         low, high = low // 2 + 1, min(low, high)
         while low < high:
             middle = (low + high) // 2
@@ -100,7 +100,7 @@ class Shrinking:
         placement = self._room(group, given_up) or ()
         nodes = {task.node for task in placement}
         some = {row: kept for row, kept in given_up.items() if nodes & {t.node for t in dropped(self._snap, row, kept)}}
-        return some if some and self._fits(group, some, count) else given_up
+        return some if some and (len(some) == len(given_up) or self._fits(group, some, count)) else given_up
 
     def _spare(self, group: Group, given_up: dict[int, int], other: int, count: "_Count | None") -> None:
         """Let a job keep as many workers as it can; all of them, and it is left out."""
