@@ -18,8 +18,8 @@ from fairway.state.tables import NodeTable
 PLENTY = 1 << 20
 """More tasks than any node holds: the room for a task that needs nothing."""
 SPARSE = 8
-"""Where only one node in so many is allowed, the others are not looked at."""
-LARGE = 512
+"""Where only one node in so many may have room, the others are not looked at."""
+LARGE = 256
 """Nodes from which on it pays to see first which of them may have room at all."""
 _EVERY = slice(None)
 
@@ -178,11 +178,12 @@ def _worth_a_look(capacity: Capacity, request: Request) -> Ints | slice:
     """Rows of the nodes that are allowed and may have room, by the one number that mostly decides it; all where these
     are many."""
     could = capacity.allowed
-    if len(could) >= LARGE:
-        if request.gpus and not request.fractional:
-            could = could & (capacity.idle >= request.gpus)
-        elif request.cpu_milli:
-            could = could & (capacity.flat[:, 0] >= request.cpu_milli)
+    if len(could) < LARGE:
+        return _EVERY
+    if request.gpus and not request.fractional:
+        could = could & (capacity.idle >= request.gpus)
+    elif request.cpu_milli:
+        could = could & (capacity.flat[:, 0] >= request.cpu_milli)
     return _EVERY if np.count_nonzero(could) * SPARSE > len(could) else could.nonzero()[0]
 
 

@@ -97,7 +97,7 @@ def _holding(
 
 def could_host(snap: Snapshot, shape: Shape) -> Bools:
     """Nodes that take work and could hold a task of a shape if they were empty."""
-    able = kept(snap, (could_host, shape.roles, shape.where.site), lambda: _could_host(snap, shape))
+    able = kept(snap, (could_host, shape), lambda: _could_host(snap, shape))
     return able & snap.nodes.placeable[: snap.nodes.height]
 
 
