@@ -2,10 +2,11 @@
 
 In each play what runs ends after a time drawn from its forecast (``forecast``: conditional on how long it has run),
 and whoever waits takes the room in the order of the line as it stands now, and runs for a time drawn likewise. The
-start of a job is half the time before the p50 of its plays, and nine times of ten before their p90. A play knows
-nothing of who will be submitted ahead of it meanwhile, of fair shares, and of short work in reserved room; so a job
-is told no earlier range than how long such jobs (queue and class, shape) have stood in line lately. ``bench.starts``
-measures how often the ranges hold.
+start of a job would be half the time before the p50 of its plays, and nine times of ten before their p90, if a play
+knew of who will be submitted ahead of it meanwhile, of fair shares, of short work in reserved room, and of run times
+longer than any before. It does not: what people are told is corrected by what came of earlier ranges (``calibrate``).
+Where the line is too long to be played, a job is told how long such jobs (queue and class, shape) have stood in line
+lately. ``bench.starts`` measures how often the ranges hold.
 """
 
 import heapq
@@ -33,6 +34,8 @@ LOOKS = 1 << 18
 LEAST = 128
 MOST_AHEAD = 1_000
 """Jobs ahead in line beyond which nobody can say when a job starts."""
+MOST_RUNNING = 20_000
+"""Live jobs beyond which drawing when they end takes longer than anybody may keep the loop waiting."""
 MOST_TURNS = 300
 """Instants at which something ends that one play looks at, before whoever still waits is taken to wait for long."""
 
@@ -40,21 +43,14 @@ MOST_TURNS = 300
 def starts(
     snap: Snapshot, policy: Policy, wanted: Sequence[int], rng: np.random.Generator, looks: int = LOOKS
 ) -> dict[int, Range | None]:
-    """When each of these waiting jobs (rows) is expected to start; None where that is beyond what can be seen with so
-    many looks at nodes."""
+    """When each of these waiting jobs (rows) is expected to start, not corrected yet; None where that is beyond what
+    can be seen with so many looks at nodes and nobody has waited yet."""
     played = _played(snap, policy, wanted, rng, looks)
-    return {row: _later(before, played[row]) for row, before in _experience(snap, wanted).items()}
+    unseen = [row for row, seen in played.items() if seen is None]
+    return played | (experience(snap, unseen) if unseen else {})
 
 
-def _later(before: Range | None, played: Range | None) -> Range | None:
-    """The later of two ranges: a play knows nothing of whom comes meanwhile, and experience nothing of who stands ahead
-    today."""
-    if before is None or played is None:
-        return before or played
-    return Range(max(before.p50, played.p50), max(before.p90, played.p90))
-
-
-def _experience(snap: Snapshot, wanted: Sequence[int]) -> dict[int, Range | None]:
+def experience(snap: Snapshot, wanted: Sequence[int]) -> dict[int, Range | None]:
     """When jobs start that stand in line for as long as such jobs did before."""
     jobs, groups, rows = snap.jobs, snap.groups, np.array(wanted, np.int64)
     kinds: list[int] = []
@@ -73,6 +69,8 @@ def _experience(snap: Snapshot, wanted: Sequence[int]) -> dict[int, Range | None
 def _played(
     snap: Snapshot, policy: Policy, wanted: Sequence[int], rng: np.random.Generator, looks: int
 ) -> dict[int, Range | None]:
+    if int(snap.queues.running[: snap.queues.height].sum()) > MOST_RUNNING:
+        return dict.fromkeys(wanted)
     line = order.in_order(snap, policy, np.flatnonzero(snap.jobs.in_line[: snap.jobs.height]))
     last = int(np.flatnonzero(np.isin(line, list(wanted))).max(initial=-1)) + 1
     if not last or last > MOST_AHEAD:
@@ -126,6 +124,9 @@ class _Play:
             heapq.heappush(self._agenda, (booked.booking.end, -1, ()))
         self._kept = {jobs.row_of[job]: reserved for job, reserved in snap.reserved.items()}
         self._parts = {row: withhold(snap, self._trial, reserved) for row, reserved in self._kept.items()}
+        self._shapes: list[int] = snap.groups.shape[jobs.group[line]].tolist()
+        self._refused: set[int] = set()
+        """Shapes that found no room, and nothing was freed since that could hold a task of theirs."""
 
     def run(self, wanted: set[int]) -> dict[int, int]:
         """When jobs of the line start, by row, until all that are wanted have."""
@@ -138,18 +139,34 @@ class _Play:
             if not missing or self.left <= 0 or not self._agenda or self._agenda[0][0] >= NEVER // 8:
                 break
             now = self._agenda[0][0]
+            freed = list[int]()
             while self._agenda and self._agenda[0][0] == now:
                 _, row, placement = heapq.heappop(self._agenda)
                 if row >= 0:
                     self._take(row, placement, -1)
+                    freed += [self._snap.nodes.row_of[task.node] for task in placement]
+            self._gain(freed)
         return began
+
+    def _gain(self, freed: list[int]) -> None:
+        """These nodes have room again: shapes that may fit there are tried again; where room is booked, all are."""
+        if self._room is not None or not self._refused:
+            self._refused.clear()
+        elif freed:
+            trial = self._trial
+            fits = self._snap.groups.shapes.fitting(
+                np.maximum(trial.free[freed], 0), trial.idle[freed], trial.share_max[freed]
+            )
+            self._refused = {shape for shape in self._refused if not fits[shape]}
 
     def _walk(self, now: int) -> list[int]:
         """Everybody in line, in order, into the room there is: rows of those that start."""
         snap, jobs, started, refused = self._snap, self._snap.jobs, list[int](), set[object]()
         for at, row in enumerate(self._line):
+            shape: object = self._shapes[at]
+            if shape in self._refused and row not in self._parts:
+                continue
             group = snap.groups.group(int(jobs.group[row]))
-            shape = int(snap.groups.shape[jobs.group[row]])
             shape = shape if self._room is None else (shape, self._room.close_at(group.queue, group.shape, now))
             kept = self._parts.pop(row, None)
             if kept is not None:
@@ -162,7 +179,11 @@ class _Play:
                 refused.add(shape)
                 if kept is not None:
                     self._parts[row] = withhold(snap, self._trial, self._kept[row])
+                elif self._room is None:
+                    self._refused.add(self._shapes[at])
                 continue
+            if kept is not None:
+                self._refused.clear()  # what was kept beyond what it takes is for everybody
             self._trial.charge(group.queue, placed_sums(jobs.job(row), outcome.placement))
             slower = max(pace(jobs.job(row), outcome.placement, snap.nodes), 1e-6)
             end = int(forecast.instants(now, self._lasts[at : at + 1] / slower)[0])
@@ -171,6 +192,7 @@ class _Play:
             started.append(row)
         kept = [at for at, row in enumerate(self._line) if row >= 0]
         self._line, self._lasts = [self._line[at] for at in kept], self._lasts[kept]
+        self._shapes = [self._shapes[at] for at in kept]
         return started
 
     def _take(self, row: int, placement: Placement, sign: int) -> None:
