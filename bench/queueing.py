@@ -11,9 +11,9 @@ expense, is decided for all of them alike. A job keeps what it has done when it 
 costs ``--restart`` seconds of its GPUs. No row reserves room or moves running work to make room for large jobs.
 
 ``fifo``, ``tiresias`` and ``fairway_unknown`` are told nothing of run times; ``srtf``, ``srsf``, ``themis`` and
-``fairway_known`` know them. ``worst_ftf`` is finish-time fairness: the largest ratio of a job's completion time to the
-one it would have if at every instant all jobs in the system had equal shares of the GPUs, none more than it asks for,
-at no cost of sharing.
+``fairway_known`` know them. ``srsf`` is one of Fairway's own disciplines: ``fairway_known`` is it, eager too.
+``worst_ftf`` is finish-time fairness: the largest ratio of a job's completion time to the one it would have if at every
+instant all jobs in the system had equal shares of the GPUs, none more than it asks for, at no cost of sharing.
 """
 
 import argparse
@@ -38,7 +38,7 @@ from fairway.model.errors import FairwayError, InvalidField
 from fairway.model.ids import JobId
 from fairway.model.job import Job
 from fairway.model.policy import Backfill, Defrag, Ordering, Policy
-from fairway.model.time import MINUTE, SECOND, Duration
+from fairway.model.time import SECOND, Duration
 from fairway.sim.simulate import NO_CHECKPOINTS, Forgetful
 from fairway.sim.traces import Trace
 from fairway.sim.world import Settings, SimulatedWorld
@@ -71,7 +71,7 @@ ROWS: Final = {
     "tiresias": Row(Ordering("las", **EAGER), False, lambda _: queues.tiresias()),
     "themis": Row(Ordering("las", margin=1.01, least_run=Duration(queues.LEASE)), True, lambda trace: _themis(trace)),
     "fairway_unknown": Row(Ordering("las")),
-    "fairway_known": Row(Ordering("srsf", margin=1.01, least_run=MINUTE), True),
+    "fairway_known": Row(Ordering("srsf", **EAGER), True),
 }
 
 
