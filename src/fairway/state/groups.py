@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fairway.model.booking import KeptForLarge, KeptForQueue
-from fairway.model.job import Job, PriorityClass
+from fairway.model.job import Job, PriorityClass, Role
 from fairway.model.reasons import KeptBack, OverLimit, OverRolling, Refusal
 from fairway.model.resources import FLAT, Request
 from fairway.model.where import ANYWHERE, Apart, Where
@@ -76,10 +76,26 @@ def _shape_sums(parts: Iterable[tuple[Request, int]]) -> tuple[int, int, int]:
     return cpu, memory, gpu
 
 
+MOST_REMEMBERED = 4096
+_remembered: dict[int, tuple[tuple[Role, ...], Where, Shape]] = {}
+"""The shapes of jobs that keep apart from nobody, by the identity of their roles, which are kept along so that no other
+has it: elements of an array, and equal jobs of a trace, have their roles in common."""
+
+
 def shape_of(job: Job) -> Shape:
     """The shape of a job."""
-    roles = tuple((role.request, role.count, role.least) for role in job.roles)
-    return Shape(roles, job.where if not job.where.apart else replace(job.where, apart=tuple(_named(job))))
+    roles, where = job.roles, job.where
+    known = _remembered.get(id(roles))
+    if known is not None and known[0] is roles and known[1] is where:
+        return known[2]
+    parts = tuple((role.request, role.count, role.least) for role in roles)
+    if where.apart:
+        return Shape(parts, replace(where, apart=tuple(_named(job))))
+    if len(_remembered) >= MOST_REMEMBERED:
+        _remembered.clear()
+    shape = Shape(parts, where)
+    _remembered[id(roles)] = roles, where, shape
+    return shape
 
 
 def _named(job: Job) -> Iterator[Apart]:
