@@ -80,3 +80,13 @@ def test_nothing_is_stretched_without_end() -> None:
     lost = [Told(Instant(0), Range(Instant(1), Instant(1))) for _ in range(50 * PRIOR)]
     said = corrected(Range(Instant(NOW + HOUR), Instant(NOW + HOUR)), NOW, lost)
     assert said.p90 - NOW <= MOST_RATIO * (HOUR + MINUTE)
+
+
+def test_a_short_wait_is_told_as_it_was_played_while_nothing_is_known_of_such() -> None:
+    """A cluster that has just begun; and one where everybody else has waited ten times as long as was said."""
+    soon = Range(Instant(NOW + 3 * MINUTE), Instant(NOW + 4 * MINUTE))
+    assert corrected(soon, NOW, []) == soon
+    at = NOW - 500 * HOUR
+    long = [Told(Instant(at), Range(Instant(at + HOUR), Instant(at + HOUR)), Instant(at + 10 * HOUR))] * 50
+    assert corrected(soon, NOW, long) == soon
+    assert corrected(Range(Instant(NOW + HOUR), Instant(NOW + HOUR)), NOW, long).p50 > NOW + 8 * HOUR

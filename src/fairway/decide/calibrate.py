@@ -6,17 +6,19 @@ how far the earlier ones were off: the *ratio* of the real wait to the one that 
 (Romano, Patterson and Candes, *Conformalized Quantile Regression*, NeurIPS 2019) over a window that moves on (Gibbs and
 Candes, *Adaptive Conformal Inference Under Distribution Shift*, NeurIPS 2021). Those that still wait are not left out,
 which would count the short waits only: their ratio is known to be larger than so much, and the quantiles are those of
-Kaplan and Meier (*Nonparametric Estimation from Incomplete Observations*, JASA 1958).
+Kaplan and Meier (*Nonparametric Estimation from Incomplete Observations*, JASA 1958). Only ranges count that said a
+wait of about the same length (Guan, *Localized Conformal Prediction*, Biometrika 2023).
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import log
 from statistics import NormalDist
 
 import numpy as np
 
 from fairway.model.reasons import Range
-from fairway.model.time import MINUTE, NEVER, Instant
+from fairway.model.time import HOUR, MINUTE, NEVER, Instant
 from fairway.state.columns import Bools, Floats
 
 PRIOR = 16
@@ -27,6 +29,11 @@ PRIOR_SPREAD = 1.2
 """How far they are off more or less than that, as the standard deviation of a logarithm."""
 GRAIN = MINUTE
 """Waits are compared as if they were so much longer: whether a job starts in one second or in three tells nothing."""
+SOON, LONG = 5 * MINUTE, HOUR
+"""A wait that short is believed as it was said; one that long to be off as told above."""
+ALIKE = 4.0
+"""Ranges count that said a wait at most so many times as long, or as short: who is said to start in a minute learns
+nothing from who is said to start next week."""
 MOST_RATIO = 100.0
 """How far a range is stretched at the most."""
 
@@ -43,8 +50,8 @@ class Told:
 
 def corrected(said: Range, now: Instant, before: Sequence[Told]) -> Range:
     """A range that was said ``now``, corrected by what had come of others ``before``; p50 is never after p90."""
-    p50 = _later(said.p50, now, _stretch(now, before, 0.5, [each.said.p50 for each in before], PRIOR_P50))
-    p90 = _later(said.p90, now, _stretch(now, before, 0.9, [each.said.p90 for each in before], PRIOR_P90))
+    p50 = _later(said.p50, now, before, 0.5, [each.said.p50 for each in before], PRIOR_P50)
+    p90 = _later(said.p90, now, before, 0.9, [each.said.p90 for each in before], PRIOR_P90)
     return Range(p50, max(p50, p90))
 
 
@@ -60,18 +67,26 @@ def quantile(values: Floats, seen: Bools, q: float) -> float:
     return float(values[by_value][reached[0] if len(reached) else -1])
 
 
-def _stretch(now: Instant, before: Sequence[Told], q: float, said: Sequence[Instant], mean: float) -> float:
-    """By what to multiply a wait so that it is not exceeded with probability ``q``."""
-    prior = [mean + PRIOR_SPREAD * NormalDist().inv_cdf((at + 0.5) / PRIOR) for at in range(PRIOR)]
+def _later(
+    said: Instant, now: Instant, before: Sequence[Told], q: float, told: Sequence[Instant], mean: float
+) -> Instant:
+    """When a job that was said to start then will have started with probability ``q``; ``told`` is what was said of
+    those before."""
+    wait = max(said - now, 0) + GRAIN
     began = np.array([each.at for each in before], np.float64)
     until = np.array([now if each.came is None else each.came for each in before], np.float64)
     waits = np.maximum(until - began, 0) + GRAIN
-    ratios = np.log(waits / (np.maximum(np.array(said, np.float64) - began, 0) + GRAIN))
-    seen = np.array([each.came is not None for each in before], np.bool_)
-    values, known = np.concatenate([ratios, prior]), np.concatenate([seen, np.ones(PRIOR, np.bool_)])
-    return float(min(np.exp(quantile(values, known, q)), MOST_RATIO))
+    of = np.log(np.maximum(np.array(told, np.float64) - began, 0) + GRAIN)
+    alike = np.abs(of - log(wait)) <= log(ALIKE)
+    seen = np.array([each.came is not None for each in before], np.bool_)[alike]
+    believed = _believed(wait, mean)
+    values = np.concatenate([np.log(waits[alike]) - of[alike], believed])
+    stretch = min(float(np.exp(quantile(values, np.concatenate([seen, np.ones(PRIOR, np.bool_)]), q))), MOST_RATIO)
+    return Instant(now + int(min(max(wait * stretch - GRAIN, 0.0), float(NEVER // 4))))
 
 
-def _later(said: Instant, now: Instant, stretch: float) -> Instant:
-    wait = (max(said - now, 0) + GRAIN) * stretch - GRAIN
-    return Instant(now + int(min(max(wait, 0.0), float(NEVER // 4))))
+def _believed(wait: int, mean: float) -> list[float]:
+    """By how much waits of about this length are off, as logarithms, while nothing has been seen of such: the longer it
+    is, the more may come ahead meanwhile."""
+    long = min(max(log(wait / SOON) / log(LONG / SOON), 0.0), 1.0)
+    return [long * (mean + PRIOR_SPREAD * NormalDist().inv_cdf((at + 0.5) / PRIOR)) for at in range(PRIOR)]
