@@ -21,8 +21,7 @@ def start_alone(cycle: Cycle) -> Start | None:
     if cycle.booked is not None or trial.lending is not None or policy.placement.types != "fastest":
         return None
     row = int(snap.jobs.in_line[: snap.jobs.height].argmax())
-    group = snap.jobs.group.item(row)
-    shape, queue = groups.shapes.shapes[groups.shape.item(group)], groups.queue.item(group)
+    shape, queue = snap.shape_of(row), snap.jobs.queue.item(row)
     if is_slow(shape, several(snap, policy)) or over_own_limit(snap, trial, queue, shape.sums):
         return None
     found = place(snap, trial, policy, shape)

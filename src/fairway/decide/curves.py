@@ -27,6 +27,8 @@ from fairway.state.measured import Measurements, Run
 from fairway.state.snapshot import Snapshot
 
 Source = Literal["goodput", "measured", "declared", "assumed"]
+Points = tuple[tuple[int, float], ...]
+"""(workers, speed-up) as they were declared."""
 
 CLEARLY: Final = 0.1
 """By this part must a larger size be faster, where measurements foretell it, to be grown to."""
@@ -56,12 +58,7 @@ def speeds(snap: Snapshot, policy: Policy, row: int, sizes: Sequence[int]) -> Fl
         runs = _grained(snap.measured.runs(at))
         nodes = tuple(-(-size // _to_a_node(snap, row)) for size in sizes)
         return _goodput(runs, _noise(snap, at), _limits(snap, job, at), nodes, tuple(sizes))
-    if known == "declared":
-        return _declared(job.elastic.speedup, tuple(sizes))
-    power = policy.elastic.scaling
-    if known == "measured":
-        power = float(snap.measured.scaling[snap.measured.row_of[job.id]])
-    return _power_law(job.tasks, power, tuple(sizes))
+    return _by_curve(*_curve(snap, policy, job, known), tuple(sizes))
 
 
 def useful(
@@ -78,10 +75,7 @@ def useful(
     if known == "goodput":
         reach = max(2 * _tried(snap, row), held)
         return _useful(tuple(sizes), speeds(snap, policy, row, sizes), held, reach, settled)
-    power = 0.0 if known == "declared" else policy.elastic.scaling
-    if known == "measured":
-        power = float(snap.measured.scaling[snap.measured.row_of[job.id]])
-    return _told(job.elastic.speedup if known == "declared" else (), job.tasks, power, tuple(sizes), held)
+    return _told(*_curve(snap, policy, job, known), tuple(sizes), held)
 
 
 def _useful(
@@ -97,13 +91,24 @@ def _useful(
     return kept, np.array(fast)
 
 
+def _curve(snap: Snapshot, policy: Policy, job: Job, known: Source) -> tuple[Points, int, float]:
+    """(points, tasks, power) of a job whose speed-up is not foretold by goodput: the points that were declared, or none
+    and a power of its share of ``tasks`` workers."""
+    if known == "declared":
+        return job.elastic.speedup, job.tasks, 0.0
+    if known == "measured":
+        return (), job.tasks, float(snap.measured.scaling[snap.measured.row_of[job.id]])
+    return (), job.tasks, policy.elastic.scaling
+
+
+def _by_curve(points: Points, tasks: int, power: float, sizes: tuple[int, ...]) -> Floats:
+    return _declared(points, sizes) if points else _power_law(tasks, power, sizes)
+
+
 @lru_cache(maxsize=4096)
-def _told(
-    points: tuple[tuple[int, float], ...], tasks: int, power: float, sizes: tuple[int, ...], held: int
-) -> tuple[list[int], Floats]:
-    """The sizes worth having of every job with such a curve: one that was declared, or else a power law."""
-    speed = _declared(points, sizes) if points else _power_law(tasks, power, sizes)
-    return _useful(sizes, speed, held, max(sizes), True, learned=False)
+def _told(points: Points, tasks: int, power: float, sizes: tuple[int, ...], held: int) -> tuple[list[int], Floats]:
+    """The sizes worth having of every job with such a curve."""
+    return _useful(sizes, _by_curve(points, tasks, power, sizes), held, max(sizes), True, learned=False)
 
 
 def batch_for(snap: Snapshot, row: int, placement: Placement) -> Batch | None:
@@ -226,7 +231,7 @@ def _power_law(tasks: int, power: float, sizes: tuple[int, ...]) -> Floats:
 
 
 @lru_cache(maxsize=4096)
-def _declared(points: tuple[tuple[int, float], ...], sizes: tuple[int, ...]) -> Floats:
+def _declared(points: Points, sizes: tuple[int, ...]) -> Floats:
     """(L,) the curve through the points: a power law between two of them, and beyond the last the one before it."""
     workers, speed = np.log([point[0] for point in points]), np.log([point[1] for point in points])
     asked = np.log(np.array(sizes, np.float64))

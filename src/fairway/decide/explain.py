@@ -105,7 +105,7 @@ def _kept_apart(snap: Snapshot, trial: Trial, shape: Shape, request: Request, ab
 def never_fits(snap: Snapshot, shape: Shape) -> NeverFits | None:
     """Why a job could not start even if every known node were up and empty; None when it could. Where one constraint
     alone leaves out the nodes that could hold it, it is named."""
-    return near.kept(snap, (never_fits, shape), lambda: _never_fits(snap, shape))
+    return snap.nodes.places.keep((never_fits, shape), lambda: _never_fits(snap, shape))
 
 
 def _never_fits(snap: Snapshot, shape: Shape) -> NeverFits | None:

@@ -55,10 +55,7 @@ def free_capacity(snap: Snapshot, trial: Trial, allowed: Bools | None = None) ->
 
 def whole_capacity(snap: Snapshot, allowed: Bools | None = None) -> Capacity:
     """What every known node, or every ``allowed`` one, has when empty, whether it is up or not. Not to be written."""
-    kept = snap.nodes.places.kept
-    whole = kept.get(whole_capacity)
-    if whole is None:
-        whole = kept[whole_capacity] = _whole_capacity(snap.nodes)
+    whole = snap.nodes.places.keep(whole_capacity, lambda: _whole_capacity(snap.nodes))
     return whole if allowed is None else replace(whole, allowed=allowed)
 
 

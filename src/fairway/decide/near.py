@@ -3,8 +3,7 @@
 All arrays are (N,), one entry per node row, unless said otherwise.
 """
 
-from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -51,9 +50,6 @@ def rooms(snap: Snapshot, trial: Trial, shape: Shape, able: Bools, *, least: boo
     ]
 
 
-MOST_KEPT = 512
-"""Things that are kept about the nodes; of more, all are found again."""
-Found = TypeVar("Found")
 MOST_TRIED = 8
 """Domains of a level that a gang of several roles tries before it looks at wider ones."""
 
@@ -97,18 +93,8 @@ def _holding(
 
 def could_host(snap: Snapshot, shape: Shape) -> Bools:
     """Nodes that take work and could hold a task of a shape if they were empty."""
-    able = kept(snap, (could_host, shape), lambda: _could_host(snap, shape))
+    able = snap.nodes.places.keep((could_host, shape), lambda: _could_host(snap, shape))
     return able & snap.nodes.placeable[: snap.nodes.height]
-
-
-def kept(snap: Snapshot, key: tuple[Any, ...], find: Callable[[], Found]) -> Found:
-    """What follows from the nodes' specs alone, found once until one of them changes."""
-    known = snap.nodes.places.kept
-    if key not in known:
-        if len(known) >= MOST_KEPT:
-            known.clear()
-        known[key] = find()
-    return known[key]
 
 
 def _could_host(snap: Snapshot, shape: Shape) -> Bools:

@@ -15,6 +15,7 @@ from fairway.model.policy import Swarm
 from fairway.model.queue import Discipline, RollingQuota
 from fairway.model.resources import Amount
 from fairway.model.time import Instant, format_duration, format_instant
+from fairway.state.swarm import faded
 
 
 class Training(NamedTuple):
@@ -137,8 +138,8 @@ class Swarming(NamedTuple):
 
     def counts_at(self, now: int) -> list[float]:
         """The counts that are still too large."""
-        faded = (count * 2.0 ** (-max(now - self.at, 0) / self.rules.half_life) for count in self.counts)
-        return [count for count in faded if count > self.rules.allowed]
+        left = (faded((count, self.at), max(now, self.at), self.rules.half_life) for count in self.counts)
+        return [count for count in left if count > self.rules.allowed]
 
     def weight_at(self, now: int) -> float:
         """What part of its weight counts."""

@@ -5,7 +5,8 @@ for each constraint in use, a constraint that is new one pass over columns of co
 plain twin.
 """
 
-from typing import Any
+from collections.abc import Callable, Hashable
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -20,6 +21,10 @@ LEVEL_CODE: dict[Level, int] = {level: code for code, level in enumerate(LEVELS)
 
 MOST_MASKS = 512
 """Constraints whose nodes are kept; the oldest is forgotten first, and looked up again when somebody asks."""
+
+MOST_KEPT = 512
+"""Things that are kept about the nodes; of more, all are found again."""
+Found = TypeVar("Found")
 
 
 class _Column:
@@ -61,12 +66,19 @@ class Places:
         self._known: dict[tuple[str, Topology], tuple[int, ...]] = {}
         """Codes of the domains that all nodes of a place share; -1 at levels where each stands alone."""
         self._codes: list[dict[tuple[str, ...], int]] = [{} for _ in LEVELS]
-        self.kept: dict[Any, Any] = {}
-        """What ``decide`` keeps that follows from the nodes' specs alone, until one comes or changes."""
+        self._kept: dict[Any, Any] = {}
+
+    def keep(self, key: Hashable, find: Callable[[], Found]) -> Found:
+        """What follows from the nodes' specs alone, found once until one comes or changes. Not to be written."""
+        if key not in self._kept:
+            if len(self._kept) >= MOST_KEPT:
+                self._kept.clear()
+            self._kept[key] = find()
+        return self._kept[key]
 
     def put(self, row: int, node: Node) -> None:
         """Take over where a node stands, new or changed."""
-        self.kept.clear()
+        self._kept.clear()
         while row >= self._rows:
             self._grow()
         labels = labels_of(node)
